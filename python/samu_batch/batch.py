@@ -1,0 +1,159 @@
+"""Many maps: which of them need work, in which order, and the function that a worker runs for each."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from samu_batch.cost import predicted_voxels
+from samu_batch.engine import load_engine
+from samu_batch.enhance import enhance_map
+from samu_batch.errors import TRANSIENT_KINDS
+from samu_batch.run_directory import read_receipt
+from samu_batch.task import byte_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from samu_batch.engine import Engine
+    from samu_batch.model import ModelSpec
+    from samu_batch.task import MapOptions, MapReport, MapTask
+
+
+class Executor(Protocol):
+    """Runs ``process`` on every task, each at least once, and yields the reports in any order."""
+
+    def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
+        """Yield the reports of ``tasks`` as they finish."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What will happen to one task, and why; ``voxels`` predicts its cost."""
+
+    task: MapTask
+    run: bool
+    reason: str
+    voxels: int = 0
+
+
+def plan_batch(
+    tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool, update: bool
+) -> list[Decision]:
+    """Decide for every task whether it runs, longest first.
+
+    A plain re-run trusts the receipts: a local input is compared by size and time of modification, what was fetched is
+    taken as it was. With ``update`` a receipt of another model or other options is redone.
+    """
+    decisions = []
+    for task in tasks:
+        run, reason = _decide(task, spec=spec, retry_failed=retry_failed, update=update)
+        voxels = predicted_voxels(task.entry, spacing=spec.spacing) if run else 0
+        decisions.append(Decision(task, run, reason, voxels))
+    return sorted(decisions, key=lambda decision: -decision.voxels)
+
+
+def run_batch(tasks: Iterable[MapTask], executor: Executor) -> Iterator[MapReport]:
+    """Enhance many maps, old receipts first removed, and yield their reports as they finish."""
+
+    def cleared() -> Iterator[MapTask]:
+        for task in tasks:
+            task.receipt.unlink(missing_ok=True)
+            task.output.unlink(missing_ok=True)
+            yield task
+
+    yield from executor.map(process_task, cleared())
+
+
+def process_task(task: MapTask) -> MapReport:
+    """Enhance one map with the engine of this process: what an executor runs in its workers."""
+    return enhance_map(task, process_engine(task.options))
+
+
+def process_engine(options: MapOptions) -> Engine:
+    """Return this process's engine for ``options``, loaded once and shared behind a lock.
+
+    Raises
+    ------
+    EngineError
+        The engine cannot be loaded.
+    """
+    with _loading:
+        return _cached_engine(options.model, options.engine, options.device, options.threads)
+
+
+_loading = threading.Lock()
+
+
+@cache
+def _cached_engine(model: str, engine: str, device: str | None, threads: int) -> Engine:
+    return _OneAtATime(load_engine(model, engine=engine, device=device, threads=threads))
+
+
+class _OneAtATime:
+    """An engine that serves one map at a time, so that others are ingested and exported meanwhile."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self.spec = engine.spec
+        self.batch = engine.batch
+
+    def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        with self._lock:
+            yield from self._engine.stream(batches)
+
+    def run(self, cubes: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._lock:
+            return self._engine.run(cubes)
+
+    def describe(self) -> dict[str, Any]:
+        return self._engine.describe()
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _decide(task: MapTask, *, spec: ModelSpec, retry_failed: bool, update: bool) -> tuple[bool, str]:
+    receipt = read_receipt(task.receipt)
+    if receipt is None:
+        return True, "run (new)"
+    if _input_changed(receipt):
+        return True, "run (input changed)"
+    if not receipt.done:
+        again = retry_failed or receipt.kind in TRANSIENT_KINDS
+        return again, f"{'retry' if again else 'skip'} ({receipt.kind})"
+    if update and receipt.model.get("sha256") != spec.sha256:
+        return True, "run (model changed)"
+    if update and receipt.options != byte_options(task.options):
+        return True, "run (options changed)"
+    if not _outputs_whole(receipt, task.receipt.parent):
+        return True, "run (output missing)"
+    return False, "skip (done)"
+
+
+def _input_changed(receipt: MapReport) -> bool:
+    """Whether a local input is no longer the file that the receipt saw."""
+    if receipt.entry.kind != "file" or "mtime_ns" not in receipt.input:
+        return False
+    try:
+        stat = Path(receipt.entry.source).stat()
+    except OSError:
+        # A finished map outlives its input; a failed one is tried again only on request.
+        return False
+    return bool((stat.st_size, stat.st_mtime_ns) != (receipt.input["bytes"], receipt.input["mtime_ns"]))
+
+
+def _outputs_whole(receipt: MapReport, folder: Path) -> bool:
+    for output in receipt.outputs:
+        path = folder / output["file"]
+        if not path.exists() or (path.is_file() and path.stat().st_size != output["bytes"]):
+            return False
+    return True

@@ -1,0 +1,67 @@
+"""The command line: parse, call, echo. The only part that knows click; commands load when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+COMMANDS = {
+    "enhance": "samu_batch.cli.enhance",
+    "plan": "samu_batch.cli.plan",
+    "fetch": "samu_batch.cli.fetch",
+    "status": "samu_batch.cli.status",
+    "report": "samu_batch.cli.status",
+    "engine": "samu_batch.cli.engine",
+    "doctor": "samu_batch.cli.engine",
+}
+SUMMARIES = {
+    "enhance": "Enhance maps: files, URLs, EMDB ids, or a LIST of them.",
+    "plan": "Tell what a list will cost before anything runs.",
+    "fetch": "Only download, for nodes without a network.",
+    "status": "Show how far a run is; works while it is going.",
+    "report": "Rebuild a run's report.html, report.jsonl and failed.txt.",
+    "engine": "List engines and compare their speed.",
+    "doctor": "Say what this machine can run, and why not the rest.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they are called, so that ``--help`` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command and return it."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option("0.1.0", message="samu-batch %(version)s")
+def cli() -> None:
+    """Enhance cryo-EM density maps at 4-8 A: one map on a laptop, or the whole archive on a cluster.
+
+    \b
+      samu-batch enhance my_map.mrc                 one map
+      samu-batch enhance EMD-1234 6272 5778         entries of the archive
+      samu-batch enhance emdb_list.txt -o RUN       thousands; run it again to go on where it stopped
+
+    Every option can be set by an environment variable (--memory: SAMU_MEMORY) or in a TOML file (--config).
+    """
+
+
+def main() -> None:
+    """Run the command line; the exit status is that of docs/run-directory.md."""
+    sys.exit(cli())

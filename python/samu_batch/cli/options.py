@@ -1,0 +1,105 @@
+"""Options that several commands share, and the values they become."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from samu_batch.cli.settings import Batch, Gibibytes, Mirrors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from samu_batch.entries import Entry
+    from samu_batch.task import MapOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_MODEL = "samu-lite"
+
+_SOURCE = [
+    click.option("--mirror", "mirrors", multiple=True, type=Mirrors(), envvar="SAMU_MIRRORS",
+                 help="Root with EMDB's layout: https, http or a local folder; may be repeated."),
+    click.option("--offline", is_flag=True, help="Never use the network; take maps from the cache."),
+    click.option("--cache", type=click.Path(file_okay=False, path_type=Path),
+                 help="Where `fetch` keeps maps.  [default: ~/.cache/samu-batch]"),
+]
+_MAP = [
+    click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or path of a model."),
+    click.option("--engine", default="auto", show_default=True, help="Engine; one asked for by name never falls back."),
+    click.option("--devices", default="all", show_default=True, help="all, cpu, or GPU numbers such as 0,1."),
+    click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per GPU]"),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads per worker.  [default: the cores shared out]"),
+    click.option("--batch", type=Batch(), default="auto", show_default=True, help="Cubes per engine call."),
+    click.option("--grid", type=click.Choice(["input", "model"]), default="input", show_default=True,
+                 help="Write on the input's grid, or on the model's (1 A)."),
+    click.option("--format", "format_", type=click.Choice(["map", "zarr", "both"]), default="map", show_default=True,
+                 help="A map, an OME-Zarr, or both."),
+    click.option("--memory", type=Gibibytes(), help="Budget of the tiler per worker in GiB.  [default: a share]"),
+    click.option("--max-voxels", type=click.IntRange(min=1), default=1_500_000_000, show_default=True,
+                 help="Largest map, in voxels at the model's spacing."),
+    click.option("--scratch", type=click.Path(file_okay=False, path_type=Path),
+                 help="Node-local folder for unfinished volumes.  [default: the system's]"),
+]
+
+
+def source_options(command: F) -> F:
+    """Add the options that say where maps come from."""
+    return _decorated(command, _SOURCE)
+
+
+def map_options(command: F) -> F:
+    """Add the options that say how maps are enhanced."""
+    return _decorated(command, _SOURCE + _MAP)
+
+
+def take_map_options(values: dict[str, Any]) -> tuple[MapOptions, tuple[str, ...]]:
+    """Remove the shared options from ``values``; return them with one device per worker."""
+    from samu_batch.emdb import DEFAULT_MIRRORS
+    from samu_batch.machine import chosen_devices, cores, default_memory
+    from samu_batch.task import MapOptions
+
+    devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))
+    options = MapOptions(
+        model=values.pop("model"),
+        engine=values.pop("engine"),
+        device="cpu" if devices[0] == "cpu" else "cuda",
+        threads=values.pop("threads") or max(1, cores() // len(devices)),
+        grid=values.pop("grid"),
+        format=values.pop("format_"),
+        batch=values.pop("batch"),
+        memory=values.pop("memory") or default_memory(len(devices)),
+        max_voxels=values.pop("max_voxels"),
+        mirrors=tuple(values.pop("mirrors")) or DEFAULT_MIRRORS,
+        offline=values.pop("offline"),
+        cache=values.pop("cache"),
+        scratch=values.pop("scratch"),
+    )
+    return options, devices
+
+
+def read_entries(arguments: Sequence[str]) -> list[Entry]:
+    """Parse ENTRY arguments; a RUN stands for its list.
+
+    Raises
+    ------
+    click.UsageError
+        A line cannot be read: nothing runs.
+    """
+    from samu_batch.entries import BadListError, parse_entries
+    from samu_batch.run_directory import RunDirectory
+
+    try:
+        return parse_entries(arguments, stdin=sys.stdin, run_entries=lambda path: RunDirectory(path).entries)
+    except BadListError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _decorated(command: F, options: list[Callable[[F], F]]) -> F:
+    for option in reversed(options):
+        command = option(command)
+    return command

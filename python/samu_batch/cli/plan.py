@@ -1,0 +1,89 @@
+"""``samu-batch plan``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samu_batch.cli.options import map_options, read_entries, take_map_options
+from samu_batch.cli.settings import SettingsCommand
+
+if TYPE_CHECKING:
+    from samu_batch.cost import MapCost
+    from samu_batch.task import MapOptions
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("entries", nargs=-1, required=True, metavar="ENTRY...")
+@map_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
+    """Tell voxels, cubes, time, memory and disk of each map and in total, before anything runs.
+
+    Local and cached maps are read from their headers; the time is that of the engine on two cubes of noise, so it is an
+    upper bound for maps with empty parts.
+    """
+    from samu_batch.cost import map_cost
+    from samu_batch.errors import SamuError
+    from samu_batch.locate import local_path
+    from samu_batch.model import ModelSpec
+
+    options, devices = take_map_options(values)
+    spec = ModelSpec.load(options.model)
+    costs: dict[str, MapCost | str] = {}
+    for entry in read_entries(entries):
+        path = local_path(entry, options)
+        try:
+            costs[entry.id] = "not fetched yet" if path is None else map_cost(path, spec=spec, options=options)
+        except SamuError as error:
+            costs[entry.id] = f"{error.kind}: {error}"
+    seconds = seconds_per_cube(options) / len(devices)
+    if as_json:
+        _print_json(costs, seconds)
+    else:
+        _print_table(costs, seconds, workers=len(devices))
+
+
+def seconds_per_cube(options: MapOptions) -> float:
+    """Time the engine on two cubes of noise, the first of which warms it up."""
+    import numpy as np
+
+    from samu_batch.batch import process_engine
+
+    engine = process_engine(options)
+    cube = np.random.default_rng(0).random((1, 1, *(engine.spec.cube,) * 3), dtype=np.float32)
+    engine.run(cube)
+    start = time.perf_counter()
+    engine.run(cube)
+    return time.perf_counter() - start
+
+
+def _print_json(costs: dict[str, MapCost | str], seconds: float) -> None:
+    for name, cost in costs.items():
+        known = {"reason": cost} if isinstance(cost, str) else dataclasses.asdict(cost) | {"seconds": cost.cubes * seconds}
+        click.echo(json.dumps({"id": name} | known))
+
+
+def _print_table(costs: dict[str, MapCost | str], seconds: float, *, workers: int) -> None:
+    width = max(map(len, costs)) + 2
+    click.echo(f"{'id':<{width}}{'voxels (X Y Z)':>18}{'cubes':>8}{'minutes':>9}{'memory':>9}{'scratch':>9}{'output':>9}")
+    known = [cost for cost in costs.values() if not isinstance(cost, str)]
+    for name, cost in costs.items():
+        if isinstance(cost, str):
+            click.echo(f"{name:<{width}}  {cost}")
+            continue
+        shape = "x".join(map(str, reversed(cost.shape)))
+        sizes = "".join(f"{size / 1e9:>7.2f}GB" for size in (cost.memory, cost.scratch, cost.output))
+        click.echo(f"{name:<{width}}{shape:>18}{cost.cubes:>8}{cost.cubes * seconds / 60:>9.1f}{sizes}")
+    cubes = sum(cost.cubes for cost in known)
+    memory = max((cost.memory for cost in known), default=0)
+    click.echo(
+        f"total: {len(known)} maps, {sum(cost.voxels for cost in known):.3g} voxels, at most {cubes} cubes and"
+        f" {cubes * seconds / 3600:.2f} hours with {workers} worker(s), {memory / 1e9:.2f} GB of memory each,"
+        f" {sum(cost.output for cost in known) / 1e9:.2f} GB of output"
+    )

@@ -1,0 +1,71 @@
+"""What a map will cost, from its header or its LIST columns, before anything runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samu_batch.errors import SamuError
+from samu_batch.mrc import read_header
+from samu_batch.volume import CubeGrid, model_grid
+
+if TYPE_CHECKING:
+    from samu_batch.entries import Entry
+    from samu_batch.model import ModelSpec
+    from samu_batch.task import MapOptions
+
+HOST_BASE = 150_000_000
+"""Resident bytes of a worker before its first map: the interpreter, numpy and the command itself."""
+
+
+@dataclass(frozen=True)
+class MapCost:
+    """Predicted cost of one map: voxels at the model's spacing, cubes, bytes of memory, scratch and output.
+
+    ``cubes`` is an upper bound: empty cubes are not sent to the engine.
+    """
+
+    shape: tuple[int, int, int]
+    voxels: int
+    cubes: int
+    memory: int
+    scratch: int
+    output: int
+
+
+def map_cost(path: Path, *, spec: ModelSpec, options: MapOptions) -> MapCost:
+    """Predict the cost of a local map from its header.
+
+    Raises
+    ------
+    SamuError
+        The header cannot be read.
+    """
+    header = read_header(path)
+    shape, _ = model_grid(header.shape, header.spacing, target=spec.spacing)
+    stored = 2 * 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
+    in_memory = stored <= options.memory * 3 // 4
+    written = math.prod(shape if options.grid == "model" else header.shape)
+    unpacked = header.voxels_count * header.bytes_per_voxel if path.suffix == ".gz" else 0
+    return MapCost(
+        shape=shape,
+        voxels=math.prod(shape),
+        cubes=len(CubeGrid(shape, cube=spec.cube, core=spec.core)),
+        memory=HOST_BASE + min(options.memory, (stored if in_memory else 0) + options.memory // 4),
+        scratch=unpacked + (0 if in_memory else stored),
+        output=1024 + 4 * written,
+    )
+
+
+def predicted_voxels(entry: Entry, *, spacing: float) -> int:
+    """Return the voxels at ``spacing`` angstrom of a local map; 0 where that is not known before it is fetched."""
+    if entry.kind != "file":
+        return 0
+    try:
+        header = read_header(Path(entry.source))
+    except SamuError:
+        return 0
+    shape, _ = model_grid(header.shape, header.spacing, target=spacing)
+    return math.prod(shape)

@@ -1,0 +1,204 @@
+"""The science of one map: from a map file to the enhanced map and its receipt.
+
+::
+
+    locate -> unpack -> survey -> ingest -> enhance -> export -> receipt
+
+Nothing here knows an executor, a command line or another map.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from samu_batch import _rust
+from samu_batch.ahead import ahead
+from samu_batch.errors import EmptyMapError, NonFiniteError, TooLargeError
+from samu_batch.gz import unpack
+from samu_batch.journal import Journal
+from samu_batch.locate import forget, locate
+from samu_batch.mrc import MapHeader, read_header
+from samu_batch.scratch import scratch_folder
+from samu_batch.view import write_view
+from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, voxels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from samu_batch._rust import Voxels
+    from samu_batch.engine import Engine
+    from samu_batch.model import ModelSpec
+    from samu_batch.task import MapReport, MapTask
+
+log = logging.getLogger("samu_batch")
+
+TILER_SHARE = 4
+"""The streaming resampler takes one part in this many of the memory budget; volumes may take the rest."""
+
+
+def enhance_volume(
+    source: Volume, target: Volume, engine: Engine, *, scale: float | None, batch: int, threads: int
+) -> tuple[int, int]:
+    """Send every cube of ``source`` that holds density through ``engine`` into ``target``.
+
+    Reading, the engine and writing overlap through queues of two batches.
+
+    Parameters
+    ----------
+    source, target
+        Volumes of one shape, chunked by the engine's core.
+    scale
+        The density that becomes 1; None for no normalisation.
+    batch
+        Cubes that the engine takes at once.
+
+    Returns
+    -------
+    cubes, skipped
+        Cubes of the grid, and how many were all zeros: those are not sent, and their cores stay zero.
+    """
+    grid = CubeGrid(source.shape, cube=engine.spec.cube, core=engine.spec.core)
+    reader = _rust.CubeReader(source, grid, batch=batch, scale=scale, threads=threads)
+    in_engine: deque[list[int]] = deque()
+
+    def batches() -> Iterator[NDArray[np.float32]]:
+        with ahead(reader) as cubes_read:
+            for numbers, cubes in cubes_read:
+                in_engine.append(numbers)
+                yield cubes
+
+    with ahead(engine.stream(batches())) as enhanced_cubes:
+        for enhanced in enhanced_cubes:
+            _rust.write_cores(target, grid, in_engine.popleft(), enhanced, threads=threads)
+    return len(grid), reader.skipped
+
+
+def enhance_map(task: MapTask, engine: Engine) -> MapReport:
+    """Enhance one map, leave its receipt, and never raise because the map is bad.
+
+    Raises
+    ------
+    StoreError
+        Not even the receipt could be written.
+    """
+    journal = Journal(task, engine)
+    try:
+        _enhance(task, engine, journal)
+    except Exception as error:  # whatever is wrong with one map must not reach the others
+        log.debug("%s failed", task.entry.id, exc_info=True)
+        journal.failed(error)
+    report = journal.write()
+    forget(task.entry, task.options)
+    return report
+
+
+def _enhance(task: MapTask, engine: Engine, journal: Journal) -> None:
+    with scratch_folder(task) as scratch:
+        with journal.stage("fetch"):
+            located = locate(task.entry, task.options)
+        journal.located(located)
+        with journal.stage("unpack"):
+            header = read_header(located.path)
+            unpacked = unpack(located.path, scratch, header=header)
+            header = unpacked.header
+        journal.read(header, sha256=unpacked.sha256)
+        voxels = voxels_of(header, unpacked.path)
+        plan = _plan(task, header, spec=engine.spec, scratch=scratch)
+        with journal.stage("survey"):
+            scale = _density_scale(voxels, engine.spec, threads=task.options.threads)
+        with journal.stage("ingest"):
+            source = ingest_map(
+                voxels,
+                plan.source,
+                header=header,
+                spacing=engine.spec.spacing,
+                chunk=engine.spec.core,
+                threads=task.options.threads,
+                memory=plan.memory,
+            )
+        with journal.stage("enhance"):
+            target = Volume.create(
+                plan.target, shape=source.shape, chunk=source.chunk, spacing=source.spacing, origin=source.origin
+            )
+            cubes, skipped = enhance_volume(
+                source,
+                target,
+                engine,
+                scale=scale,
+                batch=task.options.batch or engine.batch,
+                threads=task.options.threads,
+            )
+        del source
+        journal.enhanced(target, cubes=cubes, skipped=skipped, scale=scale)
+        with journal.stage("export"):
+            _export(task, target, header, voxels, journal=journal, memory=plan.memory)
+
+
+class _Plan(NamedTuple):
+    """Where the two volumes of a map go (None: memory), and the resampler's budget in bytes."""
+
+    source: Path | None
+    target: Path | None
+    memory: int
+
+
+def _plan(task: MapTask, header: MapHeader, *, spec: ModelSpec, scratch: Path) -> _Plan:
+    """Decide between memory and disk before anything is allocated."""
+    shape, _ = model_grid(header.shape, header.spacing, target=spec.spacing)
+    voxels = math.prod(shape)
+    if voxels > task.options.max_voxels:
+        raise TooLargeError(
+            f"{voxels} voxels at {spec.spacing} A (shape {shape}) are more than the limit of {task.options.max_voxels};"
+            " raise it with --max-voxels"
+        )
+    stored = 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
+    budget = task.options.memory
+    if 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
+        return _Plan(None, None, budget // TILER_SHARE)
+    free = shutil.disk_usage(scratch).free
+    if 2 * stored > free:
+        raise TooLargeError(
+            f"needs {2 * stored / 1e9:.1f} GB of scratch, {free / 1e9:.1f} GB are free in {scratch};"
+            " name a larger place with --scratch"
+        )
+    return _Plan(scratch / "source.zarr", scratch / "target.zarr", budget // TILER_SHARE)
+
+
+def _density_scale(voxels: Voxels, spec: ModelSpec, *, threads: int) -> float | None:
+    """Return the percentile of the map's non-zero voxels that the model's sidecar asks for."""
+    survey = _rust.survey(voxels, threads=threads)
+    if survey.nonfinite:
+        raise NonFiniteError(f"{survey.nonfinite} voxels are NaN or infinite")
+    if not survey.nonzero:
+        raise EmptyMapError("every voxel is zero")
+    if spec.normalisation is None:
+        return None
+    percent = spec.normalisation.percentile
+    scale = _rust.percentile(voxels, percent, threads=threads)
+    if scale <= 0:
+        raise EmptyMapError(f"the {percent}th percentile of the non-zero voxels is {scale:g}: no density above zero")
+    return scale
+
+
+def _export(task: MapTask, target: Volume, header: MapHeader, voxels: Voxels, *, journal: Journal, memory: int) -> None:
+    options = task.options
+    if options.format in ("map", "both"):
+        export_map(
+            target, task.output, like=header, grid=options.grid, threads=options.threads, memory=memory
+        )
+        journal.wrote(task.output)
+        if task.view is not None:
+            write_view(task, header, voxels, threads=options.threads)
+    if options.format in ("zarr", "both"):
+        from samu_batch.ome_zarr import publish
+
+        publish(target, task, like=header, memory=memory)
+        journal.wrote(task.zarr)

@@ -1,0 +1,1 @@
+"""Executors: small loops that run one function over many maps. Nothing of the science imports them."""

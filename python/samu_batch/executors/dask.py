@@ -1,0 +1,127 @@
+"""Maps over worker processes of this machine, or of a Dask cluster that runs already.
+
+A window of tasks is in flight, never the whole list: the scheduler blames a dead worker's death on everything it held.
+Suspects of a lost worker run again one at a time, and a map is blamed only after three losses alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
+from distributed.scheduler import KilledWorker
+
+from samu_batch.errors import WorkerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from distributed import Future
+
+    from samu_batch.task import MapReport, MapTask
+
+IN_FLIGHT = 3
+"""Tasks of one worker: one ingested, one in the engine, one exported."""
+
+LOSSES_ALONE = 3
+
+SETTINGS = {
+    # A lost worker must be reported at once; the ledger here decides what runs again.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.worker.daemon": False,
+}
+
+
+class DaskExecutor:
+    """Runs tasks on one worker process per device, or on the cluster at ``scheduler``.
+
+    Parameters
+    ----------
+    devices
+        One name per worker: a GPU number, or ``cpu``.
+    threads
+        CPU threads of each worker.
+    scheduler
+        Address of a running cluster; its workers must be able to import samu_batch.
+    """
+
+    def __init__(self, devices: Sequence[str], *, threads: int, scheduler: str | None = None) -> None:
+        self._devices = devices
+        self._threads = threads
+        self._scheduler = scheduler
+
+    def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
+        """Yield the reports of ``tasks`` as they finish."""
+        with dask.config.set(SETTINGS), self._client() as client:
+            window = IN_FLIGHT * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+            yield from _windowed(client, process, tasks, window=window)
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        if self._scheduler is not None:
+            with Client(self._scheduler, timeout=30) as client:
+                yield client
+            return
+        workers = {f"{device}-{n}": self._worker(device) for n, device in enumerate(self._devices)}
+        scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": None, "port": 0, "host": "127.0.0.1"}}
+        with SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client:
+            client.wait_for_workers(len(workers), timeout=120)
+            yield client
+
+    def _worker(self, device: str) -> dict[str, object]:
+        environment = {"OMP_NUM_THREADS": str(self._threads), "MALLOC_TRIM_THRESHOLD_": "65536"}
+        if device != "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = device
+        options = {"nthreads": IN_FLIGHT, "env": os.environ.copy() | environment, "memory_limit": 0, "host": "127.0.0.1"}
+        return {"cls": Nanny, "options": options | {"dashboard": False}}
+
+
+def _windowed(
+    client: Client, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, window: int
+) -> Iterator[MapReport]:
+    waiting = iter(tasks)
+    running: dict[Future, MapTask] = {}
+    suspects: list[MapTask] = []
+    completed = as_completed()
+
+    def submit_next() -> None:
+        task = next(waiting, None)
+        if task is not None:
+            future = client.submit(process, task, pure=False)
+            running[future] = task
+            completed.add(future)
+
+    for _ in range(window):
+        submit_next()
+    for future in completed:
+        task = running.pop(future)
+        if future.status == "error" and isinstance(future.exception(), KilledWorker):
+            suspects.append(task)
+        else:
+            yield future.result()
+        submit_next()
+    for task in suspects:
+        yield _alone(client, process, task)
+
+
+def _alone(client: Client, process: Callable[[MapTask], MapReport], task: MapTask) -> MapReport:
+    """Run a suspect with nothing beside it, so that the next loss is its own."""
+    from samu_batch.journal import failed_outside
+
+    for _ in range(LOSSES_ALONE):
+        try:
+            report: MapReport = client.submit(process, task, pure=False).result()
+        except KilledWorker:
+            continue
+        return report
+    error = WorkerLostError(f"the worker process died {LOSSES_ALONE} times while it had this map alone")
+    return failed_outside(task, error)

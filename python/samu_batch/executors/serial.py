@@ -1,0 +1,18 @@
+"""One map after another in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from samu_batch.task import MapReport, MapTask
+
+
+class SerialExecutor:
+    """Runs every task in turn, here."""
+
+    def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
+        """Yield the report of each task, in order."""
+        return map(process, tasks)

@@ -1,0 +1,105 @@
+"""Reading inputs and writing whole files: aside first, then `fsync`, then renamed.
+
+A process killed at any moment leaves the old file or the new one, never a part under the real name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samu_batch.errors import NotFoundError, SamuError, StoreError, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading bytes.
+
+    Raises
+    ------
+    NotFoundError, UnreadableError
+        The file does not exist; it is no regular file, is not allowed to be read, or its disk fails.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            yield file
+    except SamuError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} does not exist") from error
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits (raises as :func:`reading`)."""
+    with reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing_aside(path: Path) -> Iterator[Path]:
+    """Give a new name beside ``path`` to write to; on leaving, make it durable and rename it to ``path``.
+
+    If the body raises, what it wrote is removed and ``path`` stays as it was. The folder is made if need be.
+
+    Raises
+    ------
+    StoreError
+        The operating system refused: a full disk, no permission. ``errno`` is its number.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    except SamuError:
+        raise
+    except OSError as error:
+        raise store_error(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Replace ``path`` by ``content`` (text as UTF-8), whole or not at all (raises as :func:`writing_aside`)."""
+    with writing_aside(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed writers left in ``folder``; only its one present owner may ask for it."""
+    for partial in folder.glob(f".*{PARTIAL}"):
+        partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Ask the disk to keep a file, or a folder's names, through a loss of power."""
+    # Some network file systems flush only through a descriptor that may write; a folder cannot be opened so.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store_error(path: Path, error: OSError) -> StoreError:
+    """Return the :class:`StoreError` that says why ``path`` was not written, with the same ``errno``."""
+    refused = StoreError(f"{path} cannot be written: {error.strerror or error}")
+    refused.errno = error.errno
+    return refused

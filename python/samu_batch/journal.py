@@ -1,0 +1,183 @@
+"""The notes taken while one map is treated, and the receipt they become."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from samu_batch.errors import SamuError
+from samu_batch.files import replace_text, sha256_of
+from samu_batch.task import MapReport, byte_options, task_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from samu_batch.engine import Engine
+    from samu_batch.locate import Located
+    from samu_batch.mrc import MapHeader
+    from samu_batch.task import MapTask
+    from samu_batch.volume import Volume
+
+COARSE_FOR_DETAIL = 1.5
+COARSE_FOR_MODEL = 2.5
+RESOLUTION_OF_MODEL = (3.0, 9.0)
+
+
+class Journal:
+    """Collects the facts of one map; ``write`` turns them into the receipt on disk."""
+
+    def __init__(self, task: MapTask, engine: Engine) -> None:
+        self._task = task
+        self._engine = engine
+        self._facts: dict[str, Any] = {"kind": "done", "started": _now()}
+        self._seconds: dict[str, float] = {}
+        self._outputs: list[dict[str, Any]] = []
+        self._warnings: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, also when it fails."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = round(time.monotonic() - start, 3)
+
+    def located(self, located: Located) -> None:
+        """Note which file is about to be read, so that a later run sees whether it changed."""
+        self._facts["input"] = located.provenance()
+
+    def read(self, header: MapHeader, *, sha256: str) -> None:
+        """Note what was read and how it will be understood."""
+        self._facts["input"] |= {"sha256": sha256, "shape": header.shape, "spacing": header.spacing}
+        self._facts |= {
+            "identity": task_identity(
+                input_sha256=sha256, model_sha256=self._engine.spec.sha256, options=byte_options(self._task.options)
+            ),
+            "guesses": header.guesses,
+            "origin_conflict": header.origin_conflict,
+        }
+        self._warnings += _doubts(header, self._task)
+
+    def enhanced(self, volume: Volume, *, cubes: int, skipped: int, scale: float | None) -> None:
+        """Note what the engine did."""
+        self._facts |= {
+            "shape": volume.shape,
+            "spacing": volume.spacing,
+            "cubes": cubes,
+            "cubes_skipped": skipped,
+            "scale": scale,
+        }
+
+    def wrote(self, path: Path) -> None:
+        """Note an output that now exists, with its size and hash."""
+        self._outputs.append({"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
+
+    def failed(self, error: Exception) -> None:
+        """Note the reason why there is no enhanced map."""
+        self._facts |= {"kind": kind_of(error), "message": str(error) or type(error).__name__}
+        self._outputs = []
+
+    def write(self) -> MapReport:
+        """Write the receipt, whole or not at all, and return it."""
+        task, engine = self._task, self._engine
+        report = MapReport(
+            id=task.entry.id,
+            entry=task.entry,
+            finished=_now(),
+            model={"name": engine.spec.name, "sha256": engine.spec.sha256},
+            engine=engine.describe(),
+            options=byte_options(task.options),
+            seconds=self._seconds,
+            peak_memory=_peak_memory(),
+            outputs=tuple(self._outputs),
+            warnings=tuple(self._warnings),
+            versions=versions(),
+            **self._facts,
+        )
+        return _written(task, report)
+
+
+def failed_outside(task: MapTask, error: Exception) -> MapReport:
+    """Write and return the receipt of a map whose worker could not write one."""
+    report = MapReport(
+        id=task.entry.id,
+        entry=task.entry,
+        kind=kind_of(error),
+        message=str(error),
+        finished=_now(),
+        options=byte_options(task.options),
+        versions=versions(),
+    )
+    return _written(task, report)
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the stable kind of any error."""
+    if isinstance(error, SamuError):
+        return error.kind
+    if isinstance(error, MemoryError):
+        return "out-of-memory"
+    if isinstance(error, PermissionError):
+        return "unreadable"
+    if isinstance(error, FileNotFoundError):
+        return "not-found"
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        return "store"
+    return "internal"
+
+
+def _written(task: MapTask, report: MapReport) -> MapReport:
+    task.receipt.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(task.receipt, report.to_json())
+    return report
+
+
+def _doubts(header: MapHeader, task: MapTask) -> list[str]:
+    """Return the sentences a user should read before trusting the enhanced map."""
+    doubts = []
+    coarsest = max(header.spacing)
+    if coarsest > COARSE_FOR_MODEL:
+        doubts.append(f"voxels of {coarsest:.2f} A are coarser than {COARSE_FOR_MODEL} A: the model has not seen such maps")
+    if coarsest > COARSE_FOR_DETAIL and task.options.grid == "input":
+        doubts.append(
+            f"voxels of {coarsest:.2f} A cannot hold all the enhanced detail; --grid model writes it at the model's spacing"
+        )
+    try:
+        resolution = float(task.entry.columns.get("resolution", ""))
+    except ValueError:
+        return doubts
+    low, high = RESOLUTION_OF_MODEL
+    if not low <= resolution <= high:
+        doubts.append(f"a resolution of {resolution:g} A is outside the {low:g}-{high:g} A that the model is meant for")
+    return doubts
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions that a receipt records."""
+    return {
+        "samu-batch": importlib.metadata.version("samu-batch"),
+        "samu-engines": importlib.metadata.version("samu-engines"),
+        "numpy": importlib.metadata.version("numpy"),
+        "python": platform.python_version(),
+    }
+
+
+def _peak_memory() -> int:
+    """Return the peak resident memory of this process in bytes (Linux counts in KiB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

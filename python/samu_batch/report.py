@@ -1,0 +1,117 @@
+"""All receipts of a run at a glance: counts, ``report.jsonl`` and a self-contained ``report.html``."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from samu_batch.files import replace_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from samu_batch.run_directory import RunDirectory
+    from samu_batch.task import MapReport
+
+WHAT_TO_DO = {
+    "not-found": "check the id or the path; the archive may have withdrawn the entry",
+    "fetch": "run the same command again; name another --mirror if it persists",
+    "truncated": "copy or download the file again",
+    "map-format": "open the file elsewhere: it is not an MRC or CCP4 map, or its checksum is wrong",
+    "unsupported-geometry": "resample the map to an orthogonal cell first",
+    "empty-map": "the map has no density above zero: check its sign and its mask",
+    "non-finite": "the map holds NaN or infinity: repair it where it was made",
+    "too-large": "raise --max-voxels, or name a larger --scratch",
+    "store": "check free disk space and permissions, then run the same command again",
+    "engine": "run samu-batch doctor",
+    "out-of-memory": "lower --batch, --workers or --memory, then run the same command again",
+    "worker-lost": "the worker died, most often for lack of memory: lower --workers, then run again",
+    "interrupted": "run the same command again",
+    "time-limit": "give the task a longer time limit",
+    "unreadable": "check the file's permissions",
+    "internal": "a defect of samu-batch: please report it with the receipt",
+}
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """Counts of a run. ``rate`` is maps per hour while the run worked, ``left`` what has no receipt yet."""
+
+    total: int
+    done: int
+    failed: dict[str, int]
+    rate: float | None
+
+    @property
+    def left(self) -> int:
+        """Maps without a receipt."""
+        return self.total - self.done - sum(self.failed.values())
+
+    @property
+    def hours_left(self) -> float | None:
+        """Time to finish at the present rate, in hours."""
+        return self.left / self.rate if self.rate else None
+
+
+def batch_status(run: RunDirectory) -> BatchStatus:
+    """Count the receipts of a run; works while it is going."""
+    reports = list(run.receipts())
+    kinds = Counter(report.kind for report in reports)
+    done = kinds.pop("done", 0)
+    return BatchStatus(total=len(run.entries), done=done, failed=dict(kinds.most_common()), rate=_rate(reports))
+
+
+def write_reports(run: RunDirectory) -> list[MapReport]:
+    """Rebuild ``failed.txt``, ``report.jsonl`` and ``report.html`` from the receipts; return what failed."""
+    reports = list(run.receipts())
+    lines = (json.dumps(json.loads(report.to_json())) for report in reports)
+    replace_text(run.path / "report.jsonl", "".join(line + "\n" for line in lines))
+    replace_text(run.path / "report.html", _page(run, reports))
+    return run.write_failed()
+
+
+def _rate(reports: Sequence[MapReport]) -> float | None:
+    """Maps per hour between the first start and the last finish of the receipts."""
+    timed = [report for report in reports if report.started and report.finished]
+    if not timed:
+        return None
+    first = min(datetime.fromisoformat(report.started) for report in timed)
+    last = max(datetime.fromisoformat(report.finished) for report in timed)
+    hours = (last - first).total_seconds() / 3600
+    return len(timed) / hours if hours > 0 else None
+
+
+def _page(run: RunDirectory, reports: Sequence[MapReport]) -> str:
+    status = batch_status(run)
+    failures = "".join(
+        f"<tr><td>{html.escape(kind)}</td><td>{count}</td><td>{html.escape(WHAT_TO_DO.get(kind, ''))}</td></tr>"
+        for kind, count in status.failed.items()
+    )
+    # Rows travel as JSON and are drawn as the reader scrolls: ten thousand stay usable.
+    rows = json.dumps([_row(report) for report in reports]).replace("</", "<\\/")
+    template = resources.files("samu_batch").joinpath("report.html").read_text()
+    values = {
+        "NAME": html.escape(run.path.name),
+        "DONE": str(status.done),
+        "FAILED": str(sum(status.failed.values())),
+        "LEFT": str(status.left),
+        "RATE": f"{status.rate:.1f}" if status.rate else "-",
+        "FAILURES": failures or "<tr><td colspan=3>none</td></tr>",
+        "ROWS": rows,
+    }
+    for name, value in values.items():
+        template = template.replace("{{" + name + "}}", value)
+    return template
+
+
+def _row(report: MapReport) -> list[object]:
+    engine = report.engine.get("name", "")
+    seconds = round(sum(report.seconds.values()), 1)
+    remark = report.message or "; ".join((*report.warnings, *report.guesses))
+    shape = "x".join(map(str, reversed(report.shape))) if report.shape else ""
+    return [report.id, report.kind, shape, report.cubes or 0, report.cubes_skipped or 0, seconds, engine, remark]

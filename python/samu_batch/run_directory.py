@@ -1,0 +1,174 @@
+"""The RUN directory: where everything of one run lies. The receipts are the only truth; the rest is rebuilt from them.
+
+::
+
+    RUN/run.json                       what was asked for
+    RUN/ID/ID_enhanced.map             the enhanced map
+    RUN/ID/receipt.json                what came of it
+    RUN/ID/view.cxc                    opens both in ChimeraX
+    RUN/failed.txt                     a LIST of what failed; absent when nothing did
+    RUN/report.html, RUN/report.jsonl  all receipts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from samu_batch.entries import Entry
+from samu_batch.files import replace_text
+from samu_batch.task import MapReport, MapTask, byte_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from samu_batch.model import ModelSpec
+    from samu_batch.task import MapOptions
+
+RUN_JSON = "run.json"
+RECEIPT = "receipt.json"
+FAILED = "failed.txt"
+SCHEMA = 1
+MAP_SUFFIXES = (".map", ".mrc", ".ccp4")
+
+
+class RunMismatchError(ValueError):
+    """The RUN was made with another model or other options."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One RUN. ``path`` need not exist before :meth:`begin`."""
+
+    path: Path
+
+    @classmethod
+    def holding(cls, path: Path) -> RunDirectory | None:
+        """Return the RUN that ``path`` is, or lies in as a LIST does, if there is one."""
+        for folder in (path, path.parent):
+            if (folder / RUN_JSON).is_file():
+                return cls(folder)
+        return None
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What ``run.json`` holds; None where the run has not begun."""
+        try:
+            text = (self.path / RUN_JSON).read_text()
+        except FileNotFoundError:
+            return None
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise RunMismatchError(f"{self.path / RUN_JSON} is not of a version that this samu-batch reads")
+        return values
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The run's list."""
+        return [Entry(**values) for values in (self.settings or {}).get("list", [])]
+
+    def begin(self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str, update: bool) -> None:
+        """Record what is asked for; entries of earlier calls stay in the list.
+
+        Raises
+        ------
+        RunMismatchError
+            The run was made with another model or options that change bytes, and ``update`` is False.
+        """
+        asked = {"model": {"name": spec.name, "sha256": spec.sha256}, "options": byte_options(options)}
+        before = self.settings
+        if before is not None and not update:
+            _refuse_difference(self.path, before, asked)
+        known = {entry.id: entry for entry in self.entries} | {entry.id: entry for entry in entries}
+        values = {
+            "schema": SCHEMA,
+            "version": version,
+            "begun": (before or {}).get("begun") or datetime.now(UTC).isoformat(timespec="seconds"),
+            **asked,
+            "partition": None,
+            "list": [dataclasses.asdict(entry) for entry in known.values()],
+        }
+        self.path.mkdir(parents=True, exist_ok=True)
+        if before != values:
+            replace_text(self.path / RUN_JSON, json.dumps(values, indent=1) + "\n")
+
+    def task(self, entry: Entry, options: MapOptions) -> MapTask:
+        """Return the task that enhances ``entry`` into this run."""
+        folder = self.path / entry.id
+        return MapTask(
+            entry=entry,
+            options=options,
+            output=folder / f"{entry.id}_enhanced{output_suffix(entry, options)}",
+            receipt=folder / RECEIPT,
+            view=folder / "view.cxc",
+        )
+
+    def receipt(self, entry_id: str) -> MapReport | None:
+        """Return the receipt of an entry; None where there is none, or none that can be read."""
+        return read_receipt(self.path / entry_id / RECEIPT)
+
+    def receipts(self) -> Iterator[MapReport]:
+        """Iterate over the receipts of the run's list, in its order."""
+        for entry in self.entries:
+            report = self.receipt(entry.id)
+            if report is not None:
+                yield report
+
+    def write_failed(self) -> list[MapReport]:
+        """Rebuild ``failed.txt`` from the receipts and return what failed."""
+        failed = [report for report in self.receipts() if not report.done]
+        path = self.path / FAILED
+        if not failed:
+            path.unlink(missing_ok=True)
+            return []
+        lines = [f"{_list_line(report.entry)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed]
+        replace_text(path, "\n".join(lines) + "\n")
+        return failed
+
+
+def read_receipt(path: Path) -> MapReport | None:
+    """Read a receipt; None where it is missing or damaged (the map is then done again)."""
+    try:
+        return MapReport.from_json(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        return None
+
+
+def output_suffix(entry: Entry, options: MapOptions) -> str:
+    """Return the suffix that makes viewers place the output on its input (``.mrc`` on the model's grid)."""
+    if options.grid == "model":
+        return ".mrc"
+    if entry.kind == "emdb":
+        return ".map"
+    name = Path(urlsplit(entry.source).path if entry.kind == "url" else entry.source).name.lower().removesuffix(".gz")
+    suffix = Path(name).suffix
+    return suffix if suffix in MAP_SUFFIXES else ".mrc"
+
+
+def _list_line(entry: Entry) -> str:
+    if entry.kind == "file":
+        return str(Path(entry.source).absolute())
+    return entry.source
+
+
+def _refuse_difference(path: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
+    differences = []
+    if before["model"]["sha256"] != asked["model"]["sha256"]:
+        differences.append(
+            f"model {before['model']['name']} ({before['model']['sha256'][:12]}), now {asked['model']['name']}"
+            f" ({asked['model']['sha256'][:12]})"
+        )
+    differences += [
+        f"--{name} {before['options'].get(name)}, now {value}"
+        for name, value in asked["options"].items()
+        if before["options"].get(name) != value
+    ]
+    if differences:
+        raise RunMismatchError(
+            f"{path} was made with {'; '.join(differences)}: name another RUN with -o, or redo what differs with --update"
+        )

@@ -1,0 +1,33 @@
+"""The folder of one unfinished map: node-local, found again by name, and gone when the map is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samu_batch.task import MapTask
+
+
+@contextmanager
+def scratch_folder(task: MapTask) -> Iterator[Path]:
+    """Give ``task`` an empty folder for its unfinished volumes.
+
+    The name follows from the output's path, so that a run that was killed throws its own leftovers away when it is
+    resumed on the same node, and two runs never share one.
+    """
+    name = hashlib.sha256(os.fsencode(task.output.absolute())).hexdigest()[:16]
+    folder = (task.options.scratch or Path(tempfile.gettempdir())) / f"samu-batch-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
