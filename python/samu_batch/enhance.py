@@ -188,17 +188,21 @@ def _density_scale(voxels: Voxels, spec: ModelSpec, *, threads: int) -> float | 
     return scale
 
 
-def _export(task: MapTask, target: Volume, header: MapHeader, voxels: Voxels, *, journal: Journal, memory: int) -> None:
+def _export(
+    task: MapTask, target: Volume, header: MapHeader, voxels: Voxels, *, journal: Journal, memory: int
+) -> None:
+    """Write what ``--format`` asks for; an OME-Zarr is made from the exported map, so both hold the same voxels."""
     options = task.options
-    if options.format in ("map", "both"):
-        export_map(
-            target, task.output, like=header, grid=options.grid, threads=options.threads, memory=memory
-        )
-        journal.wrote(task.output)
-        if task.view is not None:
-            write_view(task, header, voxels, threads=options.threads)
+    task.output.parent.mkdir(parents=True, exist_ok=True)
+    export_map(target, task.output, like=header, grid=options.grid, threads=options.threads, memory=memory)
+    if task.view is not None:
+        write_view(task, header, voxels, threads=options.threads)
     if options.format in ("zarr", "both"):
         from samu_batch.ome_zarr import publish
 
-        publish(target, task, like=header, memory=memory)
+        publish(task.output, task.zarr, like=header)
         journal.wrote(task.zarr)
+    if options.format == "zarr":
+        task.output.unlink()
+    else:
+        journal.wrote(task.output)

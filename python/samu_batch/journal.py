@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.metadata
 import platform
 import resource
@@ -79,8 +80,11 @@ class Journal:
         }
 
     def wrote(self, path: Path) -> None:
-        """Note an output that now exists, with its size and hash."""
-        self._outputs.append({"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
+        """Note an output that now exists, with its size and hash (a folder: that of its files, in order)."""
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        digest = sha256_of(path) if path.is_file() else _sha256_of_all(files)
+        size = sum(file.stat().st_size for file in files)
+        self._outputs.append({"file": path.name, "bytes": size, "sha256": digest})
 
     def failed(self, error: Exception) -> None:
         """Note the reason why there is no enhanced map."""
@@ -140,6 +144,13 @@ def _written(task: MapTask, report: MapReport) -> MapReport:
     task.receipt.parent.mkdir(parents=True, exist_ok=True)
     replace_text(task.receipt, report.to_json())
     return report
+
+
+def _sha256_of_all(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _doubts(header: MapHeader, task: MapTask) -> list[str]:

@@ -1,0 +1,45 @@
+# The front door. `make demo` and `make test` need Python 3.11+, a C compiler and Rust, and install everything else into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Real maps for the tests that want them, where they lie beside the repository.
+SAMU_DATA ?= $(realpath $(wildcard ../shared/data))
+export SAMU_DATA
+
+.PHONY: demo test lint bench install install-tests clean
+
+demo: install
+	$(BIN)/python examples/make_maps.py
+	$(BIN)/samu-batch enhance examples/emdb_list.txt -o demo
+	@echo "Look at demo/report.html; ChimeraX opens demo/*/view.cxc"
+
+test: install-tests lint
+	cargo test --release --workspace --quiet
+	$(BIN)/python -m pytest -q
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install-tests
+	$(BIN)/python benches/resample.py
+	$(BIN)/python benches/tiling.py
+	$(BIN)/python benches/engines.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+# Built by pip, so that what is tested is what users install.
+install: $(BIN)/python
+	$(BIN)/pip install --quiet ./engines
+	$(BIN)/pip install --quiet .
+
+install-tests: install
+	$(BIN)/pip install --quiet -r tests/requirements.txt
+	$(BIN)/pip install --quiet --no-deps ./training
+
+clean:
+	rm -rf .venv target demo examples/maps
