@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from _hashlib import HASH
 
-CHUNK = 1 << 20
+READ = 1 << 18
+PIECE = 1 << 20
 MAGIC = b"\x1f\x8b"
 
 
@@ -44,25 +45,26 @@ def decompressed(path: Path, *, digest: HASH | None = None) -> Iterator[bytes]:
         The file ends inside a member; its data or its checksum are damaged. Every checksum has been verified when
         the iterator ends.
     """
-    member, produced = None, 0
+    member, produced, padded = None, 0, False
     with reading(path) as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(READ):
             if digest is not None:
                 digest.update(chunk)
             while chunk:
                 if member is None:
-                    if not (chunk := chunk.lstrip(b"\0") if produced else chunk):
+                    if not (chunk := chunk.lstrip(b"\0") if padded else chunk):
                         break
                     member = zlib.decompressobj(wbits=31)
                 try:
-                    piece = member.decompress(chunk, CHUNK)
+                    piece = member.decompress(chunk, PIECE)
                 except zlib.error as error:
                     raise MapFormatError(f"{path}: gzip is damaged after {produced} bytes: {error}") from error
                 produced += len(piece)
                 if piece:
                     yield piece
                 chunk = member.unused_data if member.eof else member.unconsumed_tail
-                member = None if member.eof else member
+                if member.eof:
+                    member, padded = None, True
         if member is not None:
             raise TruncatedError(f"{path}: gzip ends after {file.tell()} bytes, inside the data ({produced} unpacked)")
 

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from samu_batch.errors import SamuError
-from samu_batch.files import replace_text, sha256_of
+from samu_batch.files import write_whole, sha256_of
 from samu_batch.task import MapReport, byte_options, task_identity
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def kind_of(error: BaseException) -> str:
 
 def _written(task: MapTask, report: MapReport) -> MapReport:
     task.receipt.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(task.receipt, report.to_json())
+    write_whole(task.receipt, report.to_json())
     return report
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samu_batch.files import sync_folder
+from samu_batch.files import sync
 from samu_batch.mrc import read_header
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def publish(exported: Path, path: Path, *, like: MapHeader) -> None:
     group.attrs["ome"] = _metadata(path.name, levels, spacing=header.spacing, origin=like.placement(exported.suffix))
     for folder, _, files in os.walk(partial, topdown=False):
         for name in files:
-            _sync(Path(folder, name))
-        sync_folder(Path(folder))
+            sync(Path(folder, name))
+        sync(Path(folder))
     shutil.rmtree(path, ignore_errors=True)
     partial.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _array(group: zarr.Group, shape: tuple[int, ...], *, number: int) -> zarr.Array[Any]:
@@ -124,11 +124,3 @@ def _metadata(
         )
     axes = [{"name": axis, "type": "space", "unit": "angstrom"} for axis in "zyx"]
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

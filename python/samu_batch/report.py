@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from samu_batch.files import replace_text
+from samu_batch.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,8 @@ def write_reports(run: RunDirectory) -> list[MapReport]:
     """Rebuild ``failed.txt``, ``report.jsonl`` and ``report.html`` from the receipts; return what failed."""
     reports = list(run.receipts())
     lines = (json.dumps(json.loads(report.to_json())) for report in reports)
-    replace_text(run.path / "report.jsonl", "".join(line + "\n" for line in lines))
-    replace_text(run.path / "report.html", _page(run, reports))
+    write_whole(run.path / "report.jsonl", "".join(line + "\n" for line in lines))
+    write_whole(run.path / "report.html", _page(run, reports))
     return run.write_failed()
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from samu_batch.entries import Entry
-from samu_batch.files import replace_text
+from samu_batch.files import write_whole
 from samu_batch.task import MapReport, MapTask, byte_options
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class RunDirectory:
         }
         self.path.mkdir(parents=True, exist_ok=True)
         if before != values:
-            replace_text(self.path / RUN_JSON, json.dumps(values, indent=1) + "\n")
+            write_whole(self.path / RUN_JSON, json.dumps(values, indent=1) + "\n")
 
     def task(self, entry: Entry, options: MapOptions) -> MapTask:
         """Return the task that enhances ``entry`` into this run."""
@@ -127,7 +127,7 @@ class RunDirectory:
             path.unlink(missing_ok=True)
             return []
         lines = [f"{_list_line(report.entry)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed]
-        replace_text(path, "\n".join(lines) + "\n")
+        write_whole(path, "\n".join(lines) + "\n")
         return failed
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samu_batch import _rust
-from samu_batch.files import replace_text
+from samu_batch.files import write_whole
 from samu_batch.mrc import read_header
 from samu_batch.volume import voxels_of
 
@@ -38,7 +38,7 @@ def write_view(task: MapTask, header: MapHeader, voxels: Voxels, *, threads: int
     source = task.entry.source
     shown = os.path.relpath(source, task.view.parent) if task.entry.kind == "file" else source
     opening = f"open {_quoted(shown)}" if task.entry.kind != "emdb" else f"open {task.entry.id.split('-')[-1]} from emdb"
-    replace_text(
+    write_whole(
         task.view,
         f"# Grey: the input map. Blue: enhanced. Both surfaces enclose {enclosed:.0f} cubic angstrom.\n"
         f"{opening}\n"
