@@ -1,0 +1,50 @@
+import threading
+import time
+
+import pytest
+
+from samu_batch.ahead import ahead
+
+
+def test_items_arrive_in_order():
+    with ahead(range(100)) as items:
+        assert list(items) == list(range(100))
+
+
+def test_works_ahead_but_not_without_bound():
+    made = []
+
+    def source():
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    with ahead(source(), depth=2) as items:
+        assert next(items) == 0
+        deadline = time.monotonic() + 5
+        while len(made) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        # One is consumed, two wait in the queue, and one is held by the thread.
+        assert len(made) == 4
+
+
+def test_a_failure_is_raised_where_the_consumer_asks():
+    def source():
+        yield 1
+        raise ValueError("broken at the second item")
+
+    with ahead(source()) as items:
+        assert next(items) == 1
+        with pytest.raises(ValueError, match="second item"):
+            next(items)
+
+
+def test_leaving_early_stops_the_thread():
+    def endless():
+        while True:
+            yield 0
+
+    with ahead(endless()) as items:
+        next(items)
+    assert not [thread for thread in threading.enumerate() if thread.name == "samu-ahead"]
