@@ -13,7 +13,7 @@ DEFAULT_MIRRORS = (
 """Public roots with EMDB's layout, in the order they are asked."""
 
 # The dashes are what papers and spreadsheets make of a hyphen.
-_PREFIX = re.compile(r"emdb?[-_:\s\u2010-\u2015\u2212]*", re.IGNORECASE)
+_PREFIX = re.compile(r"^emdb?[-_:\s\u2010-\u2015\u2212]*", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,5}")
 
 
@@ -38,9 +38,9 @@ class EmdbId:
         Raises
         ------
         ValueError
-            ``text`` is no EMDB id. Ids have four to six digits, so ``EMD-93`` is a typing error for ``EMD-0093`` or another.
+            ``text`` is no EMDB id. Ids have four to six digits: ``EMD-93`` may be ``EMD-0093`` or a typing error.
         """
-        digits = _PREFIX.sub("", text.strip(), count=1) if _PREFIX.match(text.strip()) else text.strip()
+        digits = _PREFIX.sub("", text.strip())
         if not _NUMBER.fullmatch(digits):
             raise ValueError(f"{text.strip()!r} is not an EMDB id, which has 4 to 6 digits as in EMD-1234")
         return cls(int(digits))

@@ -10,20 +10,20 @@ import os
 import secrets
 import stat
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samu_batch.errors import NotFoundError, SamuError, StoreError, UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from io import BufferedReader
+    from pathlib import Path
 
 PARTIAL = ".partial"
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[BinaryIO]:
+def reading(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading bytes.
 
     Raises

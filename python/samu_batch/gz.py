@@ -11,10 +11,9 @@ from samu_batch.errors import MapFormatError, SamuError, TruncatedError
 from samu_batch.files import reading, store_error
 
 if TYPE_CHECKING:
+    from _hashlib import HASH
     from collections.abc import Iterator
     from pathlib import Path
-
-    from _hashlib import HASH
 
 READ = 1 << 18
 PIECE = 1 << 20
