@@ -44,9 +44,7 @@ class Decision:
     voxels: int = 0
 
 
-def plan_batch(
-    tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool, update: bool
-) -> list[Decision]:
+def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool, update: bool) -> list[Decision]:
     """Decide for every task whether it runs, longest first.
 
     A plain re-run trusts the receipts: a local input is compared by size and time of modification, what was fetched is

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samu_batch.errors import SamuError
+from samu_batch.gz import is_gzip
 from samu_batch.mrc import read_header
 from samu_batch.volume import CubeGrid, model_grid
 
@@ -48,7 +49,7 @@ def map_cost(path: Path, *, spec: ModelSpec, options: MapOptions) -> MapCost:
     stored = 2 * 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
     in_memory = stored <= options.memory * 3 // 4
     written = math.prod(shape if options.grid == "model" else header.shape)
-    unpacked = header.voxels_count * header.bytes_per_voxel if path.suffix == ".gz" else 0
+    unpacked = header.end if is_gzip(path) else 0
     return MapCost(
         shape=shape,
         voxels=math.prod(shape),

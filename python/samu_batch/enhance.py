@@ -13,22 +13,23 @@ import logging
 import math
 import shutil
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from samu_batch import _rust
 from samu_batch.ahead import ahead
 from samu_batch.errors import EmptyMapError, NonFiniteError, TooLargeError
-from samu_batch.gz import unpack
+from samu_batch.files import remove_partials
 from samu_batch.journal import Journal
 from samu_batch.locate import forget, locate
 from samu_batch.mrc import MapHeader, read_header
 from samu_batch.scratch import scratch_folder
+from samu_batch.unpack import unpack_map
 from samu_batch.view import write_view
 from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, voxels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -90,6 +91,7 @@ def enhance_map(task: MapTask, engine: Engine) -> MapReport:
         Not even the receipt could be written.
     """
     journal = Journal(task, engine)
+    remove_partials(task.output.parent)
     try:
         _enhance(task, engine, journal)
     except Exception as error:  # whatever is wrong with one map must not reach the others
@@ -106,8 +108,7 @@ def _enhance(task: MapTask, engine: Engine, journal: Journal) -> None:
             located = locate(task.entry, task.options)
         journal.located(located)
         with journal.stage("unpack"):
-            header = read_header(located.path)
-            unpacked = unpack(located.path, scratch, header=header)
+            unpacked = unpack_map(read_header(located.path), scratch)
             header = unpacked.header
         journal.read(header, sha256=unpacked.sha256)
         voxels = voxels_of(header, unpacked.path)
@@ -188,9 +189,7 @@ def _density_scale(voxels: Voxels, spec: ModelSpec, *, threads: int) -> float | 
     return scale
 
 
-def _export(
-    task: MapTask, target: Volume, header: MapHeader, voxels: Voxels, *, journal: Journal, memory: int
-) -> None:
+def _export(task: MapTask, target: Volume, header: MapHeader, voxels: Voxels, *, journal: Journal, memory: int) -> None:
     """Write what ``--format`` asks for; an OME-Zarr is made from the exported map, so both hold the same voxels."""
     options = task.options
     task.output.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from samu_batch.errors import SamuError
-from samu_batch.files import write_whole, sha256_of
+from samu_batch.files import sha256_of, write_whole
 from samu_batch.task import MapReport, byte_options, task_identity
 
 if TYPE_CHECKING:
@@ -158,10 +158,12 @@ def _doubts(header: MapHeader, task: MapTask) -> list[str]:
     doubts = []
     coarsest = max(header.spacing)
     if coarsest > COARSE_FOR_MODEL:
-        doubts.append(f"voxels of {coarsest:.2f} A are coarser than {COARSE_FOR_MODEL} A: the model has not seen such maps")
+        doubts.append(
+            f"voxels of {coarsest:.2f} A are coarser than {COARSE_FOR_MODEL} A: the model has not seen such maps"
+        )
     if coarsest > COARSE_FOR_DETAIL and task.options.grid == "input":
         doubts.append(
-            f"voxels of {coarsest:.2f} A cannot hold all the enhanced detail; --grid model writes it at the model's spacing"
+            f"voxels of {coarsest:.2f} A cannot hold all the enhanced detail; --grid model can"
         )
     try:
         resolution = float(task.entry.columns.get("resolution", ""))
@@ -169,7 +171,7 @@ def _doubts(header: MapHeader, task: MapTask) -> list[str]:
         return doubts
     low, high = RESOLUTION_OF_MODEL
     if not low <= resolution <= high:
-        doubts.append(f"a resolution of {resolution:g} A is outside the {low:g}-{high:g} A that the model is meant for")
+        doubts.append(f"a resolution of {resolution:g} A is outside the {low:g}-{high:g} A of the model")
     return doubts
 
 

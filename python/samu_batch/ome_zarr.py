@@ -53,7 +53,7 @@ def publish(exported: Path, path: Path, *, like: MapHeader) -> None:
     while max(level.shape) > SMALLEST:
         level = _halved(group, level, number=len(levels))
         levels.append(level)
-    group.attrs["ome"] = _metadata(path.name, levels, spacing=header.spacing, origin=like.placement(exported.suffix))
+    group.attrs["ome"] = _metadata(path.name, levels, spacing=header.spacing, origin=like.placement())
     for folder, _, files in os.walk(partial, topdown=False):
         for name in files:
             sync(Path(folder, name))

@@ -41,7 +41,9 @@ class Progress:
             threading.Thread(target=self._beat, name="samu-heartbeat", daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         if self._bar is not None:
             self._bar.stop()

@@ -76,7 +76,7 @@ def write_reports(run: RunDirectory) -> list[MapReport]:
 
 
 def _rate(reports: Sequence[MapReport]) -> float | None:
-    """Maps per hour between the first start and the last finish of the receipts."""
+    """Return maps per hour between the first start and the last finish of the receipts."""
     timed = [report for report in reports if report.started and report.finished]
     if not timed:
         return None

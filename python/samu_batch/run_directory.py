@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from samu_batch.entries import Entry
 from samu_batch.files import write_whole
+from samu_batch.mrc import map_suffix
 from samu_batch.task import MapReport, MapTask, byte_options
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ RUN_JSON = "run.json"
 RECEIPT = "receipt.json"
 FAILED = "failed.txt"
 SCHEMA = 1
-MAP_SUFFIXES = (".map", ".mrc", ".ccp4")
 
 
 class RunMismatchError(ValueError):
@@ -72,7 +72,9 @@ class RunDirectory:
         """The run's list."""
         return [Entry(**values) for values in (self.settings or {}).get("list", [])]
 
-    def begin(self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str, update: bool) -> None:
+    def begin(
+        self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str, update: bool
+    ) -> None:
         """Record what is asked for; entries of earlier calls stay in the list.
 
         Raises
@@ -126,7 +128,9 @@ class RunDirectory:
         if not failed:
             path.unlink(missing_ok=True)
             return []
-        lines = [f"{_list_line(report.entry)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed]
+        lines = [
+            f"{_list_line(report.entry)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed
+        ]
         write_whole(path, "\n".join(lines) + "\n")
         return failed
 
@@ -145,9 +149,7 @@ def output_suffix(entry: Entry, options: MapOptions) -> str:
         return ".mrc"
     if entry.kind == "emdb":
         return ".map"
-    name = Path(urlsplit(entry.source).path if entry.kind == "url" else entry.source).name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
-    return suffix if suffix in MAP_SUFFIXES else ".mrc"
+    return map_suffix(Path(urlsplit(entry.source).path if entry.kind == "url" else entry.source))
 
 
 def _list_line(entry: Entry) -> str:
@@ -170,5 +172,5 @@ def _refuse_difference(path: Path, before: dict[str, Any], asked: dict[str, Any]
     ]
     if differences:
         raise RunMismatchError(
-            f"{path} was made with {'; '.join(differences)}: name another RUN with -o, or redo what differs with --update"
+            f"{path} was made with {'; '.join(differences)}: name another RUN with -o, or redo it with --update"
         )

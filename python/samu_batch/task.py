@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from samu_batch.entries import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 SCHEMA = 1
 Grid = Literal["input", "model"]
@@ -135,7 +135,7 @@ class MapReport:
 def task_identity(*, input_sha256: str, model_sha256: str, options: Mapping[str, Any]) -> str:
     """Return the hash that two runs share exactly when their output bytes must agree.
 
-    ``options`` are those that change bytes (:func:`byte_options`). The engine is not among them: all are held to parity.
+    ``options`` are those that change bytes (:func:`byte_options`). Engines are not among them: all are held to parity.
     """
     text = json.dumps([input_sha256, model_sha256, dict(options)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samu_batch import _rust
@@ -13,6 +12,8 @@ from samu_batch.mrc import read_header
 from samu_batch.volume import voxels_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from samu_batch._rust import Voxels
     from samu_batch.mrc import MapHeader
     from samu_batch.task import MapTask
@@ -37,7 +38,9 @@ def write_view(task: MapTask, header: MapHeader, voxels: Voxels, *, threads: int
     enhanced_level = level_enclosing(task.output, enclosed, threads=threads)
     source = task.entry.source
     shown = os.path.relpath(source, task.view.parent) if task.entry.kind == "file" else source
-    opening = f"open {_quoted(shown)}" if task.entry.kind != "emdb" else f"open {task.entry.id.split('-')[-1]} from emdb"
+    opening = (
+        f"open {_quoted(shown)}" if task.entry.kind != "emdb" else f"open {task.entry.id.split('-')[-1]} from emdb"
+    )
     write_whole(
         task.view,
         f"# Grey: the input map. Blue: enhanced. Both surfaces enclose {enclosed:.0f} cubic angstrom.\n"

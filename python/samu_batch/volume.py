@@ -7,15 +7,17 @@ volume made from it have the same centre.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samu_batch import _rust
 from samu_batch._rust import Cube, CubeGrid, Region, Survey, Volume, Voxels
 from samu_batch.files import writing_aside
-from samu_batch.mrc import HEADER_BYTES, export_header
+from samu_batch.mrc_export import export_header
+from samu_batch.mrc_words import HEADER_BYTES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from samu_batch.mrc import MapHeader
     from samu_batch.task import Grid
 
@@ -79,7 +81,7 @@ def ingest_map(
     """
     shape, scale = model_grid(header.shape, header.spacing, target=spacing)
     volume = Volume.create(
-        store, shape=shape, chunk=chunk, spacing=(spacing, spacing, spacing), origin=header.placement(".mrc")
+        store, shape=shape, chunk=chunk, spacing=(spacing, spacing, spacing), origin=header.placement()
     )
     _rust.ingest(voxels, volume, scale=scale, threads=threads, memory=memory)
     return volume
@@ -116,9 +118,7 @@ def export_map(
             file.truncate(HEADER_BYTES + 4 * math.prod(shape))
         voxels = Voxels(partial, offset=HEADER_BYTES, dtype="<f4", shape=shape, axes=axes)
         survey = _rust.export(volume, voxels, scale=scale, threads=threads, memory=memory)  # type: ignore[arg-type]
-        header = export_header(
-            like, survey, label=LABEL, grid=grid, shape=volume.shape, spacing=volume.spacing[0], suffix=path.suffix
-        )
+        header = export_header(like, survey, label=LABEL, grid=grid, shape=volume.shape, spacing=volume.spacing[0])
         with partial.open("r+b") as file:
             file.write(header)
     return survey

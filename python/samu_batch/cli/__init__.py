@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option("0.1.0", message="samu-batch %(version)s")
 def cli() -> None:
-    """Enhance cryo-EM density maps at 4-8 A: one map on a laptop, or the whole archive on a cluster.
+    r"""Enhance cryo-EM density maps at 4-8 A: one map on a laptop, or the whole archive on a cluster.
 
     \b
       samu-batch enhance my_map.mrc                 one map

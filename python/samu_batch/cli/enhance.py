@@ -29,15 +29,31 @@ DISK_FULL_BYTES = 16 << 20
 
 @click.command(cls=SettingsCommand)
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...")
-@click.option("-o", "run", type=click.Path(file_okay=False, path_type=Path), metavar="RUN", envvar="SAMU_RUN",
-              help="Folder of this run.  [default: the first ENTRY's stem + _enhanced]")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path),
-              help="For one ENTRY: write this file and its receipt FILE.json, and no RUN.")
+@click.option(
+    "-o",
+    "run",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="RUN",
+    envvar="SAMU_RUN",
+    help="Folder of this run.  [default: the first ENTRY's stem + _enhanced]",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="For one ENTRY: write this file and its receipt FILE.json, and no RUN.",
+)
 @map_options
-@click.option("--executor", type=click.Choice(["auto", "serial", "dask"]), default="auto", show_default=True,
-              help="auto takes dask where there are several workers.")
+@click.option(
+    "--executor",
+    type=click.Choice(["auto", "serial", "dask"]),
+    default="auto",
+    show_default=True,
+    help="auto takes dask where there are several workers.",
+)
 @click.option("--scheduler", metavar="tcp://...", help="Join a Dask cluster that runs.")
-@click.option("--max-failures", type=Share(), default="0", show_default=True, help="Failures that still count as success.")
+@click.option(
+    "--max-failures", type=Share(), default="0", show_default=True, help="Failures that still count as success."
+)
 @click.option("--retry-failed", is_flag=True, help="Try all failures again, not only the passing ones.")
 @click.option("--update", is_flag=True, help="Redo what another model or other options change.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print each map's reason to run or to skip, and stop.")
@@ -45,10 +61,10 @@ DISK_FULL_BYTES = 16 << 20
 @click.option("-v", "--verbose", is_flag=True, help="Explain failures in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print a receipt a line on stdout.")
 def enhance(entries: tuple[str, ...], **values: Any) -> None:
-    """Enhance maps.
+    r"""Enhance maps.
 
-    ENTRY is a map file, a URL, an EMDB id in any usual spelling, a LIST file, a RUN (its list again), or - for a list on
-    standard input. A LIST has one entry a line; # begins a comment; a CSV with a header may add the columns id, map,
+    ENTRY is a map file, a URL, an EMDB id in any usual spelling, a LIST file, a RUN (its list again), or - for a list
+    on standard input. A LIST has one entry a line; # begins a comment; a CSV with a header may add the columns id, map,
     contour, structure and resolution.
 
     A run that was stopped is resumed by the same command; what is done is never done again.

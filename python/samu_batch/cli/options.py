@@ -22,28 +22,58 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_MODEL = "samu-lite"
 
 _SOURCE = [
-    click.option("--mirror", "mirrors", multiple=True, type=Mirrors(), envvar="SAMU_MIRRORS",
-                 help="Root with EMDB's layout: https, http or a local folder; may be repeated."),
+    click.option(
+        "--mirror",
+        "mirrors",
+        multiple=True,
+        type=Mirrors(),
+        envvar="SAMU_MIRRORS",
+        help="Root with EMDB's layout: https, http or a local folder; may be repeated.",
+    ),
     click.option("--offline", is_flag=True, help="Never use the network; take maps from the cache."),
-    click.option("--cache", type=click.Path(file_okay=False, path_type=Path),
-                 help="Where `fetch` keeps maps.  [default: ~/.cache/samu-batch]"),
+    click.option(
+        "--cache",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where `fetch` keeps maps.  [default: ~/.cache/samu-batch]",
+    ),
 ]
 _MAP = [
     click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or path of a model."),
     click.option("--engine", default="auto", show_default=True, help="Engine; one asked for by name never falls back."),
     click.option("--devices", default="all", show_default=True, help="all, cpu, or GPU numbers such as 0,1."),
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per GPU]"),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads per worker.  [default: the cores shared out]"),
+    click.option(
+        "--threads", type=click.IntRange(min=1), help="CPU threads per worker.  [default: the cores shared out]"
+    ),
     click.option("--batch", type=Batch(), default="auto", show_default=True, help="Cubes per engine call."),
-    click.option("--grid", type=click.Choice(["input", "model"]), default="input", show_default=True,
-                 help="Write on the input's grid, or on the model's (1 A)."),
-    click.option("--format", "format_", type=click.Choice(["map", "zarr", "both"]), default="map", show_default=True,
-                 help="A map, an OME-Zarr, or both."),
+    click.option(
+        "--grid",
+        type=click.Choice(["input", "model"]),
+        default="input",
+        show_default=True,
+        help="Write on the input's grid, or on the model's (1 A).",
+    ),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["map", "zarr", "both"]),
+        default="map",
+        show_default=True,
+        help="A map, an OME-Zarr, or both.",
+    ),
     click.option("--memory", type=Gibibytes(), help="Budget of the tiler per worker in GiB.  [default: a share]"),
-    click.option("--max-voxels", type=click.IntRange(min=1), default=1_500_000_000, show_default=True,
-                 help="Largest map, in voxels at the model's spacing."),
-    click.option("--scratch", type=click.Path(file_okay=False, path_type=Path),
-                 help="Node-local folder for unfinished volumes.  [default: the system's]"),
+    click.option(
+        "--max-voxels",
+        type=click.IntRange(min=1),
+        default=1_500_000_000,
+        show_default=True,
+        help="Largest map, in voxels at the model's spacing.",
+    ),
+    click.option(
+        "--scratch",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Node-local folder for unfinished volumes.  [default: the system's]",
+    ),
 ]
 
 

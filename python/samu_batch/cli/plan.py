@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,13 +64,17 @@ def seconds_per_cube(options: MapOptions) -> float:
 
 def _print_json(costs: dict[str, MapCost | str], seconds: float) -> None:
     for name, cost in costs.items():
-        known = {"reason": cost} if isinstance(cost, str) else dataclasses.asdict(cost) | {"seconds": cost.cubes * seconds}
+        known = (
+            {"reason": cost} if isinstance(cost, str) else dataclasses.asdict(cost) | {"seconds": cost.cubes * seconds}
+        )
         click.echo(json.dumps({"id": name} | known))
 
 
 def _print_table(costs: dict[str, MapCost | str], seconds: float, *, workers: int) -> None:
     width = max(map(len, costs)) + 2
-    click.echo(f"{'id':<{width}}{'voxels (X Y Z)':>18}{'cubes':>8}{'minutes':>9}{'memory':>9}{'scratch':>9}{'output':>9}")
+    click.echo(
+        f"{'id':<{width}}{'voxels (X Y Z)':>18}{'cubes':>8}{'minutes':>9}{'memory':>9}{'scratch':>9}{'output':>9}"
+    )
     known = [cost for cost in costs.values() if not isinstance(cost, str)]
     for name, cost in costs.items():
         if isinstance(cost, str):

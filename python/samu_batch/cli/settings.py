@@ -24,7 +24,7 @@ class SettingsCommand(click.Command):
                 is_eager=True,
                 expose_value=False,
                 callback=_read_config,
-                help="TOML file of options: memory = 4, engine = \"openvino\".",
+                help='TOML file of options: memory = 4, engine = "openvino".',
             )
         )
         for parameter in self.params:

@@ -72,8 +72,14 @@ class DaskExecutor:
                 yield client
             return
         workers = {f"{device}-{n}": self._worker(device) for n, device in enumerate(self._devices)}
-        scheduler = {"cls": Scheduler, "options": {"dashboard": False, "dashboard_address": None, "port": 0, "host": "127.0.0.1"}}
-        with SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client:
+        scheduler = {
+            "cls": Scheduler,
+            "options": {"dashboard": False, "dashboard_address": None, "port": 0, "host": "127.0.0.1"},
+        }
+        with (
+            SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+            Client(cluster) as client,
+        ):
             client.wait_for_workers(len(workers), timeout=120)
             yield client
 
@@ -81,7 +87,12 @@ class DaskExecutor:
         environment = {"OMP_NUM_THREADS": str(self._threads), "MALLOC_TRIM_THRESHOLD_": "65536"}
         if device != "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = device
-        options = {"nthreads": IN_FLIGHT, "env": os.environ.copy() | environment, "memory_limit": 0, "host": "127.0.0.1"}
+        options = {
+            "nthreads": IN_FLIGHT,
+            "env": os.environ.copy() | environment,
+            "memory_limit": 0,
+            "host": "127.0.0.1",
+        }
         return {"cls": Nanny, "options": options | {"dashboard": False}}
 
 
