@@ -34,7 +34,7 @@ def maps(tmp_path):
         mrc.voxel_size = 1.0
     (folder / "truncated.mrc").write_bytes((folder / "good0.mrc").read_bytes()[:-1000])
     (folder / "page.mrc").write_text("<html>not a map</html>" * 100)
-    names = sorted(path.name for path in folder.iterdir()) + ["missing.mrc"]
+    names = [*sorted(path.name for path in folder.iterdir()), "missing.mrc"]
     (folder / "list.txt").write_text("# all of them\n" + "\n".join(names) + "\n")
     return folder
 
@@ -58,7 +58,9 @@ def samu(*arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("executor", [["--executor", "serial"], ["--executor", "dask", "--workers", "2"]], ids=["serial", "dask"])
+@pytest.mark.parametrize(
+    "executor", [["--executor", "serial"], ["--executor", "dask", "--workers", "2"]], ids=["serial", "dask"]
+)
 def test_bad_maps_never_harm_good_ones(maps, tmp_path, executor):
     run = tmp_path / "run"
     result = samu("enhance", maps / "list.txt", "-o", run, "--engine", "identity", *executor)

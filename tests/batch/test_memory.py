@@ -1,0 +1,38 @@
+"""Law 5: the peak of memory depends on the budget, not on the map."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+MIB = 1 << 20
+
+
+def write_map(path, edge):
+    """Write an ``edge``^3 map of noise, a section at a time."""
+    import mrcfile
+
+    with mrcfile.new_mmap(path, (edge, edge, edge), mrc_mode=2) as mrc:
+        rng = np.random.default_rng(0)
+        for section in range(edge):
+            mrc.data[section] = rng.random((edge, edge), dtype=np.float32)
+        mrc.voxel_size = 1.0
+        mrc.update_header_stats()
+
+
+@pytest.mark.slow
+def test_peak_memory_of_a_map_eight_times_larger(tmp_path):
+    peaks = {}
+    for edge in (384, 768):
+        path = tmp_path / f"map{edge}.mrc"
+        write_map(path, edge)
+        output = tmp_path / "enhanced.mrc"
+        command = [sys.executable, "-m", "samu_batch", "enhance", path, "--output", output, "--engine", "identity"]
+        subprocess.run([*command, "--memory", "0.5", "--scratch", tmp_path, "--threads", "2"], check=True)
+        peaks[edge] = json.loads(output.with_name("enhanced.mrc.json").read_text())["peak_memory"]
+        for written in (path, output):
+            written.unlink()
+    assert max(peaks.values()) < 700 * MIB
+    assert peaks[768] < 1.15 * peaks[384]
