@@ -93,7 +93,7 @@ def test_at_the_models_spacing_the_input_comes_back_bit_for_bit(tmp_path, identi
     dtype=st.sampled_from([np.int8, np.int16, np.uint16, np.float32]),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_shape_order_type_and_budget(tmp_path, identity, shape, order, memory, dtype):  # noqa: PLR0917
+def test_any_shape_order_type_and_budget(tmp_path, identity, shape, order, memory, dtype):
     voxels = np.random.default_rng(0).integers(0, 100, size=shape).astype(dtype)
     voxels.flat[0] = 1
     path = write_map(tmp_path / "map.mrc", voxels, order=order)
