@@ -7,7 +7,18 @@ from click.testing import CliRunner
 from samu_batch.cli import COMMANDS, SUMMARIES, cli
 from samu_batch.cli.settings import allowed
 
-HEAVY = {"numpy", "zarr", "dask", "distributed", "torch", "openvino", "onnxruntime", "httpx", "mrcfile", "samu_batch._rust"}
+HEAVY = {
+    "numpy",
+    "zarr",
+    "dask",
+    "distributed",
+    "torch",
+    "openvino",
+    "onnxruntime",
+    "httpx",
+    "mrcfile",
+    "samu_batch._rust",
+}
 
 
 def run(*arguments, **environment):
@@ -58,7 +69,7 @@ def test_a_wrong_command_is_2_and_says_why(arguments, sentence, tmp_path, monkey
 
 def test_options_come_from_command_line_then_environment_then_file(tmp_path):
     settings = tmp_path / "samu.toml"
-    settings.write_text('memory = 0.1\n')
+    settings.write_text("memory = 0.1\n")
     entry = "EMD-1234"
     assert "0.1 GiB is too little" in run("enhance", entry, "--config", str(settings)).output
     assert "0.2 GiB is too little" in run("enhance", entry, "--config", str(settings), SAMU_MEMORY="0.2").output

@@ -12,6 +12,7 @@ import click
 
 from samu_batch.cli.options import map_options, read_entries, take_map_options
 from samu_batch.cli.settings import SettingsCommand, Share, allowed
+from samu_batch.cli.signals import Stopped, stopping_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,11 +88,18 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
         for decision in decisions:
             click.echo(f"{decision.task.entry.id}\t{decision.reason}")
         return
-    if run is not None:
-        _begin(run, listed, spec, options, update=values["update"])
-    executor = _executor(values["executor"], devices, options, decisions, scheduler=values["scheduler"])
-    status = _enhance(decisions, executor, quiet=values["quiet"], as_json=values["as_json"])
-    sys.exit(status or _conclude(run, tasks, max_failures=values["max_failures"], as_json=values["as_json"]))
+    status = 0
+    try:
+        with stopping_signals():
+            if run is not None:
+                _begin(run, listed, spec, options, update=values["update"])
+            executor = _executor(values["executor"], devices, options, decisions, scheduler=values["scheduler"])
+            status = _enhance(decisions, executor, quiet=values["quiet"], as_json=values["as_json"])
+    except Stopped as stopped:
+        click.echo("stopped by a signal; the same command goes on from here", err=True)
+        status = stopped.status
+    concluded = _conclude(run, tasks, max_failures=values["max_failures"], as_json=values["as_json"])
+    sys.exit(status or concluded)
 
 
 def _model(options: MapOptions) -> ModelSpec:
@@ -179,23 +187,18 @@ def _executor(
 def _enhance(decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_json: bool) -> int:
     """Run what is to be run; return a status only when the run stopped early."""
     from samu_batch.batch import run_batch
-    from samu_batch.cli.signals import Stopped, stopping_signals
     from samu_batch.progress import Progress
 
     todo = [decision for decision in decisions if decision.run]
     if not todo:
         return 0
-    try:
-        with stopping_signals(), Progress(todo, quiet=quiet) as progress:
-            for report in progress.watch(run_batch([decision.task for decision in todo], executor)):
-                if as_json:
-                    click.echo(report.to_json().replace("\n", ""))
-                if report.kind == "store" and _disk_full(todo[0].task):
-                    click.echo(f"stopped: the disk is full ({report.message}); free some and run this again", err=True)
-                    return EXIT_STOPPED_EARLY
-    except Stopped as stopped:
-        click.echo("stopped by a signal; the same command goes on from here", err=True)
-        return stopped.status
+    with Progress(todo, quiet=quiet) as progress:
+        for report in progress.watch(run_batch([decision.task for decision in todo], executor)):
+            if as_json:
+                click.echo(report.to_json().replace("\n", ""))
+            if report.kind == "store" and _disk_full(todo[0].task):
+                click.echo(f"stopped: the disk is full ({report.message}); free some and run this again", err=True)
+                return EXIT_STOPPED_EARLY
     return 0
 
 
