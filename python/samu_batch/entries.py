@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from samu_batch.map_ids import assign_ids, name_of
 from samu_batch.map_lists import LineError, Row, read_rows
+from samu_batch.map_names import assign_ids, name_of
 from samu_batch.sources import Kind, absolute, is_file, is_list, named_source
 
 if TYPE_CHECKING:

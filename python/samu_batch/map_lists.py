@@ -18,7 +18,7 @@ class LineError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One line: the text of its entry, the id that its table gives it, and its other columns; or why it is unreadable."""
+    """One line: the text of its entry, the id and the further columns of its table; or why it cannot be read."""
 
     line: int | None
     text: str

@@ -17,6 +17,7 @@ import numpy as np
 from samu_batch import gz
 from samu_batch.errors import MapFormatError, TruncatedError
 from samu_batch.files import reading
+from samu_batch.map_names import map_suffix
 from samu_batch.mrc_words import HEADER_BYTES, check_is_volume, labels_of, voxel_dtype, words_in
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]
 Triple = tuple[float, float, float]
-
-MAP_SUFFIXES = (".map", ".mrc", ".ccp4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +110,6 @@ class MapHeader:
         """
         by_start = (suffix or map_suffix(self.path)).lower() in (".map", ".ccp4")
         return self.start if by_start or not any(self.origin) else self.origin
-
-
-def map_suffix(path: Path) -> str:
-    """Return a map's suffix in lower case, without ``.gz``: ``.map``, ``.mrc`` or ``.ccp4``; ``.mrc`` for any other."""
-    name = path.name.lower().removesuffix(".gz")
-    return next((suffix for suffix in MAP_SUFFIXES if name.endswith(suffix)), ".mrc")
 
 
 def read_header(path: str | PathLike[str]) -> MapHeader:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from samu_batch.emdb import EmdbId
 from samu_batch.map_lists import LineError
-from samu_batch.mrc import MAP_SUFFIXES
+from samu_batch.map_names import MAP_SUFFIXES
 
 log = logging.getLogger("samu_batch")
 

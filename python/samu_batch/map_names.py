@@ -1,4 +1,4 @@
-"""Ids of maps, which are folder names in a RUN."""
+"""What maps are called: the suffixes of their files, and their ids, which are folder names in a RUN."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from samu_batch.mrc import MAP_SUFFIXES
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+MAP_SUFFIXES = (".map", ".mrc", ".ccp4")
 LENGTH = 100
 OWN_NAMES = frozenset({"run.json", "failed.txt", "report.html", "report.jsonl"})
 """Files of a RUN itself."""
@@ -21,6 +21,12 @@ OWN_NAMES = frozenset({"run.json", "failed.txt", "report.html", "report.jsonl"})
 _VALID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{LENGTH - 1}}}")
 _INVALID_RUN = re.compile(r"[^A-Za-z0-9._+-]+")
 _HEX = 8
+
+
+def map_suffix(path: Path) -> str:
+    """Return a map's suffix in lower case, without ``.gz``: ``.map``, ``.mrc`` or ``.ccp4``; ``.mrc`` for any other."""
+    name = path.name.lower().removesuffix(".gz")
+    return next((suffix for suffix in MAP_SUFFIXES if name.endswith(suffix)), ".mrc")
 
 
 def name_of(source: str) -> str:
