@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from samu_batch.errors import NotFoundError, SamuError, StoreError, UnreadableError
@@ -73,7 +73,8 @@ def writing_aside(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise store_error(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # gone after the rename, or never made
+            partial.unlink()
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

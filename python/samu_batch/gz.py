@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,8 @@ def unpack(path: Path, target: Path, *, limit: int) -> Unpacked:
                     raise MapFormatError(f"{path}: unpacks to more than the {limit} bytes that its header allows")
                 file.write(piece)
     except BaseException as error:
-        target.unlink(missing_ok=True)
+        with suppress(OSError):
+            target.unlink()
         if isinstance(error, OSError) and not isinstance(error, SamuError):
             raise store_error(target, error) from error
         raise
