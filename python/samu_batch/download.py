@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from io import BufferedRandom
     from pathlib import Path
 
-CHUNK = 1 << 18
 DAMAGED_TWICE = 2
 
 Progress = Callable[[int, int | None], None]
@@ -145,7 +144,7 @@ def _append(
     response: httpx.Response, part: BufferedRandom, *, path: Path, total: int | None, progress: Progress | None
 ) -> None:
     have = _size(part)
-    for chunk in response.iter_raw(CHUNK):
+    for chunk in response.iter_raw():
         try:
             part.write(chunk)
             part.flush()
