@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import httpx
@@ -29,6 +30,7 @@ from samu_batch.mrc_words import looks_like
 from samu_batch.revision import Revision, read_notes, write_notes
 
 if TYPE_CHECKING:
+    import ssl
     from io import BufferedRandom
     from pathlib import Path
 
@@ -80,7 +82,8 @@ def download(
     """
     tries, most, damaged = 0, _size(part), 0
     timeout = httpx.Timeout(patience.stall, connect=patience.connect)
-    with httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "samu-batch"}) as client:
+    headers = {"User-Agent": "samu-batch"}
+    with httpx.Client(timeout=timeout, follow_redirects=True, headers=headers, verify=_certificates()) as client:
         while True:
             try:
                 revision = _try(client, url, part, path=path, progress=progress)
@@ -103,11 +106,18 @@ def ask_revision(url: str, *, patience: Patience) -> Revision:
     """Ask a server which revision of a file it has, without downloading it (raises as :func:`download`)."""
     timeout = httpx.Timeout(patience.stall, connect=patience.connect)
     try:
-        response = httpx.head(url, timeout=timeout, follow_redirects=True, headers={"Accept-Encoding": "identity"})
+        headers = {"Accept-Encoding": "identity"}
+        response = httpx.head(url, timeout=timeout, follow_redirects=True, headers=headers, verify=_certificates())
         check_status(response)
     except (TryAgain, httpx.HTTPError) as error:
         raise FetchError(f"{url}: {error}") from error
     return revision_of(url, response, length=length_of(response))
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Load the certificate authorities once: it takes longer than many a map."""
+    return httpx.create_ssl_context()
 
 
 def _try(client: httpx.Client, url: str, part: BufferedRandom, *, path: Path, progress: Progress | None) -> Revision:
