@@ -33,8 +33,7 @@ def named_source(text: str, folder: Path) -> tuple[str, Kind]:
     if "\0" in text:
         raise LineError("a path cannot hold a NUL character")
     if "://" in text:
-        url = urlsplit(text)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if not _is_url(text):
             raise LineError("not an https or http URL")
         return text, "url"
     if _is_path(text):
@@ -60,6 +59,14 @@ def _why_nothing(text: str, folder: Path, error: ValueError) -> str:
     if any(separator in text for separator in ",;\t"):
         return "several cells; a table begins with a header that names its columns, with 'id' or 'map' among them"
     return f"{error}, nor the path of a map"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def _is_path(text: str) -> bool:

@@ -43,8 +43,8 @@ def unpack_map(header: MapHeader, scratch: Path) -> UnpackedMap:
     StoreError
         ``scratch`` cannot be written.
     """
-    size = header.path.stat().st_size
-    if not gz.is_gzip(header.path):
+    zipped, size = gz.is_gzip(header.path), header.path.stat().st_size
+    if not zipped:
         return UnpackedMap(path=header.path, header=header, sha256=sha256_of(header.path), bytes=size)
     target = scratch / header.path.name.removesuffix(".gz")
     unpacked = gz.unpack(header.path, target, limit=header.end + SURPLUS)

@@ -6,6 +6,8 @@ import os
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from samu_batch.entries import SHOWN, BadListError, Entry, parse_entries
 
@@ -165,6 +167,8 @@ BAD_LINES = {
     "lists/other.txt": "a list, where a map is expected",
     "ftp://x.org/a.map": "https or http",
     "https://": "https or http",
+    "https://[::1/a.map": "https or http",
+    "https://x.org:port/a.map": "https or http",
     "folder/": "a folder",
     "folder": "a folder",
     "notes": "write ./notes",
@@ -228,3 +232,21 @@ def test_a_list_that_cannot_be_read_is_an_error(here):
     assert "No such file" in str(bad("none.txt"))
     (here / "folder.csv").mkdir()
     assert "Is a directory" in str(bad("folder.csv"))
+
+
+PIECES = st.sampled_from(
+    ["EMD-", "1234", "map", "id", ",", "\t", ";", "#", " ", '"', "'", "/", "..", "~", "://", "https", ".mrc"]
+)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.lists(PIECES | st.text(max_size=5), max_size=8).map("".join), max_size=8))
+def test_any_text_gives_entries_or_one_error(here, lines):
+    try:
+        entries = parse_entries(["-"], stdin=io.StringIO("\n".join(lines)))
+    except BadListError:
+        return
+    assert len({entry.id for entry in entries}) == len(entries)
+    for entry in entries:
+        assert entry.source
+        assert "/" not in entry.id

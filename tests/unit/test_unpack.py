@@ -1,5 +1,6 @@
 """Maps made readable: the header agrees with what was really unpacked."""
 
+import csv
 import gzip
 import hashlib
 
@@ -84,3 +85,16 @@ def test_an_input_is_never_changed(zipped, scratch):
     path.chmod(0o400)
     unpack_map(read_header(path), scratch)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_real_maps_hold_the_density_that_their_manifest_says(samu_data, scratch):
+    with (samu_data / "manifest.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "map"]
+    for row in rows:
+        unpacked = unpack_map(read_header(samu_data / row["file"]), scratch)
+        voxels = np.fromfile(unpacked.path, unpacked.header.dtype, offset=unpacked.header.offset).astype(np.float64)
+        found = voxels.min(), voxels.max(), voxels.mean(), voxels.std()
+        expected = [float(row[name]) for name in ("min", "max", "mean", "std")]
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-6 + 1e-5 * voxels.std(), err_msg=row["file"])
+        assert unpacked.bytes == int(row["bytes"])
+        unpacked.path.unlink()
