@@ -28,10 +28,10 @@ def maps(tmp_path):
         mrc.set_data(np.zeros((30, 30, 30), np.float32))
         mrc.voxel_size = 1.0
     voxels = rng.normal(size=(30, 30, 30)).astype(np.float32)
-    voxels[3, 4, 5] = np.nan
     with mrcfile.new(folder / "nan.mrc") as mrc:
         mrc.set_data(voxels)
         mrc.voxel_size = 1.0
+        mrc.data[3, 4, 5] = np.nan
     (folder / "truncated.mrc").write_bytes((folder / "good0.mrc").read_bytes()[:-1000])
     (folder / "page.mrc").write_text("<html>not a map</html>" * 100)
     names = [*sorted(path.name for path in folder.iterdir()), "missing.mrc"]

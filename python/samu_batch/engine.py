@@ -1,0 +1,97 @@
+"""Engines: what runs a model on cubes. They arrive by entry point and satisfy the protocol by shape."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+from samu_batch.errors import EngineError
+from samu_batch.model import IDENTITY, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger("samu_batch")
+
+GROUP = "samu_batch.engines"
+AUTO_ORDER = ("tensorrt", "torch-cuda", "openvino", "onnxruntime")
+
+
+class Engine(Protocol):
+    """Runs a model on batches of cubes, float32 ``(N, 1, D, H, W)``, ZYX, in the model's units."""
+
+    spec: ModelSpec
+    batch: int
+    """Cubes that it likes at once."""
+
+    def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Yield the enhanced cubes of each batch, in order; copies and compute may overlap."""
+        ...
+
+    def run(self, cubes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the enhanced cubes of one batch."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what really runs, for the receipt."""
+        ...
+
+    def close(self) -> None:
+        """Free the device."""
+        ...
+
+
+def load_engine(
+    model: str | ModelSpec, *, engine: str = "auto", device: str | None = None, threads: int | None = None
+) -> Engine:
+    """Load the engine that runs ``model``.
+
+    Parameters
+    ----------
+    model
+        Name or path of a sidecar, or its spec.
+    engine
+        A name fails with the reason if that engine cannot run here; ``auto`` takes the first that can, and says so.
+    device, threads
+        ``cpu`` or ``cuda``, and CPU threads (None: the engine's own choice).
+
+    Raises
+    ------
+    EngineError
+        There is no such model or engine, or it cannot run here.
+    """
+    spec = model if isinstance(model, ModelSpec) else ModelSpec.load(IDENTITY if engine == IDENTITY else model)
+    if spec.name == IDENTITY:
+        engine = IDENTITY
+    if engine != "auto":
+        return _load(engine, spec, device, threads)
+    refused = {}
+    for name in AUTO_ORDER:
+        if device == "cpu" and name in ("tensorrt", "torch-cuda"):
+            continue
+        try:
+            chosen = _load(name, spec, device, threads)
+        except EngineError as error:
+            refused[name] = str(error)
+            continue
+        for other, reason in refused.items():
+            log.info("engine %s is not used: %s", other, reason)
+        return chosen
+    raise EngineError("no engine can run here: " + "; ".join(f"{name}: {reason}" for name, reason in refused.items()))
+
+
+def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -> Engine:
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in found:
+        raise EngineError(f"there is no engine {name!r} here; there are {', '.join(sorted(found))}")
+    try:
+        engine: Engine = found[name].load()(spec, device=device, threads=threads)
+    except ImportError as error:
+        raise EngineError(f"{name} is not installed: {error}") from error
+    except (RuntimeError, ValueError, OSError) as error:
+        raise EngineError(f"{name} cannot run here: {error}") from error
+    return engine
