@@ -56,6 +56,9 @@ def survey(voxels: Voxels, *, threads: int) -> Survey: ...
 def percentile(voxels: Voxels, percent: float, *, threads: int) -> float:
     """Linearly interpolated percentile of the non-zero voxels (numpy.percentile's 'linear'), exact, in bounded memory."""
 
+def count_above(voxels: Voxels, level: float, *, threads: int) -> int:
+    """Number of voxels above a contour level."""
+
 class Volume:
     """float32 volume in Zarr v3 chunks of `chunk`^3, on disk or in memory. Pickles as its path."""
     @staticmethod

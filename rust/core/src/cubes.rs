@@ -1,0 +1,275 @@
+//! Cubes out of a volume in an order that reads each chunk about once, and their cores into another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use crate::chunks::Piece;
+use crate::region::{copy_shared, shared_rows};
+use crate::spares::{Spares, fitted};
+use crate::{Cube, CubeGrid, Error, Region, Result, Volume};
+
+/// Cores across a pencil, so that a chunk is read at most twice: (5 + 2)^2 / 5^2 < 2.
+const PENCIL: usize = 5;
+
+/// Normalised voxels below this are zero.
+const NEGLIGIBLE: f32 = 1e-6;
+
+/// Cubes that hold any density, pencil by pencil along Z.
+///
+/// A pencil is up to 5 by 5 cores in Y and X. The chunks of three of its layers are at hand, cut to what it reads.
+#[derive(Debug)]
+pub struct CubeReader {
+    volume: Arc<Volume>,
+    grid: CubeGrid,
+    scale: Option<f32>,
+    /// Layers of pencils, first and last cube, those to be read first at the end.
+    layers: Vec<[[usize; 3]; 2]>,
+    /// Cubes of the layer at hand that are still to be read, last first.
+    left: Vec<Cube>,
+    pieces: HashMap<[usize; 3], Option<Piece>>,
+    chunks_read: usize,
+    skipped: usize,
+}
+
+impl CubeReader {
+    /// Read the cubes of `grid`; with `scale`, voxels are divided by it, clipped to [0, 1] and zero below 1e-6.
+    ///
+    /// # Errors
+    /// If the grid is that of another shape, or the scale is not positive.
+    pub fn new(volume: Arc<Volume>, grid: CubeGrid, scale: Option<f32>) -> Result<Self> {
+        same("shape of the grid's volume", &grid.shape(), &volume.shape())?;
+        if let Some(scale) = scale
+            && !(scale.is_finite() && scale > 0.0)
+        {
+            return Err(Error::Range {
+                what: "scale",
+                value: f64::from(scale),
+                range: "a positive number",
+            });
+        }
+        let mut layers = layers(grid.counts());
+        layers.reverse();
+        Ok(Self {
+            volume,
+            grid,
+            scale,
+            layers,
+            left: Vec::new(),
+            pieces: HashMap::new(),
+            chunks_read: 0,
+            skipped: 0,
+        })
+    }
+
+    /// All-zero cubes passed over so far.
+    #[must_use]
+    pub const fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Chunks read so far.
+    #[must_use]
+    pub const fn chunks_read(&self) -> usize {
+        self.chunks_read
+    }
+
+    /// Cubes that may still come.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        let cubes = |[first, last]: &[[usize; 3]; 2]| {
+            [0, 1, 2]
+                .map(|axis| last[axis] + 1 - first[axis])
+                .iter()
+                .product::<usize>()
+        };
+        self.left.len() + self.layers.iter().map(cubes).sum::<usize>()
+    }
+
+    /// Fill `batch`, cube after cube, and return their numbers: fewer than it holds only when there are no more.
+    ///
+    /// # Errors
+    /// If a chunk cannot be read.
+    pub fn fill(&mut self, batch: &mut [f32], pool: &ThreadPool) -> Result<Vec<usize>> {
+        let size = self.grid.cube().pow(3);
+        let room = batch.len() / size;
+        let mut numbers = Vec::with_capacity(room);
+        while numbers.len() < room && self.advance(pool)? {
+            let count = self.left.len().min(room - numbers.len());
+            let mut cubes = self.left.split_off(self.left.len() - count);
+            cubes.reverse();
+            let slots = &mut batch[numbers.len() * size..];
+            let filled: Vec<bool> = pool.install(|| {
+                let slots = slots.par_chunks_exact_mut(size);
+                cubes
+                    .par_iter()
+                    .zip(slots)
+                    .map(|(cube, to)| self.cut(cube, to))
+                    .collect()
+            });
+            let mut kept = 0;
+            for (slot, cube) in cubes.iter().enumerate().filter(|&(slot, _)| filled[slot]) {
+                if kept != slot {
+                    slots.copy_within(slot * size..(slot + 1) * size, kept * size);
+                }
+                numbers.push(self.grid.number(cube.index));
+                kept += 1;
+            }
+            self.skipped += cubes.len() - kept;
+        }
+        Ok(numbers)
+    }
+
+    /// Have cubes left to read, of the next layer if need be; false at the end.
+    fn advance(&mut self, pool: &ThreadPool) -> Result<bool> {
+        if !self.left.is_empty() {
+            return Ok(true);
+        }
+        let Some([first, last]) = self.layers.pop() else {
+            self.pieces.clear();
+            return Ok(false);
+        };
+        let region = self.grid.read_by(first, last);
+        let needed: Vec<[usize; 3]> = self.volume.lattice().touching(&region).collect();
+        self.pieces.retain(|index, _| needed.contains(index));
+        let missing: Vec<[usize; 3]> = needed
+            .into_iter()
+            .filter(|index| !self.pieces.contains_key(index))
+            .collect();
+        // A chunk serves the next layers of the pencil too: whole along Z.
+        let [_, y, x] = region.start;
+        let [_, height, width] = region.shape;
+        let pencil = Region::new([0, y, x], [self.volume.shape()[0], height, width]);
+        let read: Result<Vec<_>> = pool.install(|| {
+            let pieces = missing
+                .par_iter()
+                .map(|&index| Ok((index, self.volume.piece(index, &pencil)?)));
+            pieces.collect()
+        });
+        self.chunks_read += missing.len();
+        self.pieces.extend(read?);
+        let cubes =
+            (first[1]..=last[1]).flat_map(|y| (first[2]..=last[2]).map(move |x| [first[0], y, x]));
+        self.left = cubes
+            .filter_map(|index| self.grid.get(self.grid.number(index)))
+            .collect();
+        self.left.reverse();
+        Ok(true)
+    }
+
+    /// Fill one cube; false if it is all zeros.
+    fn cut(&self, cube: &Cube, to: &mut [f32]) -> bool {
+        let indices = self.volume.lattice().touching(&cube.read);
+        let pieces: Vec<&Piece> = indices
+            .filter_map(|index| self.pieces.get(&index)?.as_ref())
+            .collect();
+        let parts = pieces
+            .iter()
+            .filter_map(|piece| piece.region.intersect(&cube.read));
+        if parts.map(|part| part.voxels()).sum::<usize>() < to.len() {
+            to.fill(0.0);
+        }
+        let mut any = false;
+        for piece in pieces {
+            shared_rows(
+                &piece.region,
+                &piece.voxels,
+                &cube.read,
+                to,
+                |to, from| match self.scale {
+                    None => {
+                        to.copy_from_slice(from);
+                        any = any || from.iter().any(|&voxel| voxel != 0.0);
+                    }
+                    Some(scale) => any |= normalise(to, from, scale),
+                },
+            );
+        }
+        any
+    }
+}
+
+/// Write the core of each cube in `cubes` (N, cube, cube, cube) as one whole chunk, clipped at the far faces.
+///
+/// # Errors
+/// If grid and volume do not belong together, there is not one cube for each number, a number is not in the grid, or a
+/// chunk cannot be written.
+pub fn write_cores(
+    volume: &Volume,
+    grid: &CubeGrid,
+    numbers: &[usize],
+    cubes: &[f32],
+    pool: &ThreadPool,
+) -> Result<()> {
+    same("shape of the grid's volume", &grid.shape(), &volume.shape())?;
+    same("core", &[grid.core()], &[volume.chunk()])?;
+    same(
+        "voxels of the cubes",
+        &[cubes.len()],
+        &[numbers.len() * grid.cube().pow(3)],
+    )?;
+    let spares = Spares::default();
+    pool.install(|| {
+        let cubes = cubes.par_chunks_exact(grid.cube().pow(3));
+        numbers
+            .par_iter()
+            .zip(cubes)
+            .try_for_each(|(&number, voxels)| {
+                let cube = grid.get(number).ok_or(Error::Range {
+                    what: "cube's number",
+                    value: number as f64,
+                    range: "one of the grid's",
+                })?;
+                let core = grid.core_in_cube(&cube);
+                spares.with(|chunk| {
+                    fitted(chunk, core.voxels());
+                    copy_shared(&Region::whole([grid.cube(); 3]), voxels, &core, chunk);
+                    volume.write_chunk(cube.index, chunk)
+                })
+            })
+    })
+}
+
+/// Divide by the scale, clip to [0, 1], drop what is negligible; true if anything is left.
+fn normalise(to: &mut [f32], from: &[f32], scale: f32) -> bool {
+    let mut largest = 0.0_f32;
+    for (to, &voxel) in to.iter_mut().zip(from) {
+        let share = (voxel / scale).clamp(0.0, 1.0);
+        *to = if share < NEGLIGIBLE { 0.0 } else { share };
+        largest = largest.max(*to);
+    }
+    largest > 0.0
+}
+
+/// First and last cube of each layer of each pencil.
+fn layers(counts: [usize; 3]) -> Vec<[[usize; 3]; 2]> {
+    let [depth, height, width] = counts;
+    let columns = groups(width);
+    let across = groups(height)
+        .into_iter()
+        .flat_map(|rows| columns.iter().map(move |&columns| (rows, columns)));
+    across
+        .flat_map(|([y0, y1], [x0, x1])| (0..depth).map(move |z| [[z, y0, x0], [z, y1, x1]]))
+        .collect()
+}
+
+/// First and last of groups of nearly equal size, none larger than a pencil.
+fn groups(count: usize) -> Vec<[usize; 2]> {
+    let groups = count.div_ceil(PENCIL);
+    (0..groups)
+        .map(|group| [group * count / groups, (group + 1) * count / groups - 1])
+        .collect()
+}
+
+fn same(what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        what,
+        got: got.to_vec(),
+        expected: expected.to_vec(),
+    })
+}
