@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use pulp::Arch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::chunks::Piece;
-use crate::region::{copy_shared, shared_rows};
+use crate::region::copy_shared;
 use crate::spares::{Spares, fitted};
 use crate::{Cube, CubeGrid, Error, Region, Result, Volume};
 
@@ -159,35 +160,46 @@ impl CubeReader {
         Ok(true)
     }
 
-    /// Fill one cube; false if it is all zeros.
+    /// Fill one cube, a section at a time; false if it is all zeros.
     fn cut(&self, cube: &Cube, to: &mut [f32]) -> bool {
         let indices = self.volume.lattice().touching(&cube.read);
         let pieces: Vec<&Piece> = indices
             .filter_map(|index| self.pieces.get(&index)?.as_ref())
             .collect();
-        let parts = pieces
-            .iter()
-            .filter_map(|piece| piece.region.intersect(&cube.read));
-        if parts.map(|part| part.voxels()).sum::<usize>() < to.len() {
-            to.fill(0.0);
-        }
+        let [z, y, x] = cube.read.start;
+        let edge = self.grid.cube();
         let mut any = false;
-        for piece in pieces {
-            shared_rows(
-                &piece.region,
-                &piece.voxels,
-                &cube.read,
-                to,
-                |to, from| match self.scale {
-                    None => {
-                        to.copy_from_slice(from);
-                        any = any || from.iter().any(|&voxel| voxel != 0.0);
-                    }
-                    Some(scale) => any |= normalise(to, from, scale),
-                },
-            );
+        for (section, to) in (z..).zip(to.chunks_exact_mut(edge * edge)) {
+            let region = Region::new([section, y, x], [1, edge, edge]);
+            let parts = pieces
+                .iter()
+                .filter_map(|piece| piece.region.intersect(&region));
+            if parts.map(|part| part.voxels()).sum::<usize>() < to.len() {
+                to.fill(0.0);
+            }
+            for piece in &pieces {
+                copy_shared(&piece.region, &piece.voxels, &region, to);
+            }
+            if let Some(scale) = self.scale {
+                Arch::new().dispatch(|| normalise(to, scale));
+            }
+            any = any || to.iter().any(|&voxel| voxel != 0.0);
         }
         any
+    }
+}
+
+/// Divide by the scale, clip to [0, 1], drop what is negligible.
+#[allow(
+    clippy::inline_always,
+    reason = "code outside the dispatched closure is compiled for the oldest processor"
+)]
+#[inline(always)]
+fn normalise(voxels: &mut [f32], scale: f32) {
+    for voxel in voxels {
+        let share = *voxel / scale;
+        let clipped = if share > 1.0 { 1.0 } else { share };
+        *voxel = if clipped < NEGLIGIBLE { 0.0 } else { clipped };
     }
 }
 
@@ -230,17 +242,6 @@ pub fn write_cores(
                 })
             })
     })
-}
-
-/// Divide by the scale, clip to [0, 1], drop what is negligible; true if anything is left.
-fn normalise(to: &mut [f32], from: &[f32], scale: f32) -> bool {
-    let mut largest = 0.0_f32;
-    for (to, &voxel) in to.iter_mut().zip(from) {
-        let share = (voxel / scale).clamp(0.0, 1.0);
-        *to = if share < NEGLIGIBLE { 0.0 } else { share };
-        largest = largest.max(*to);
-    }
-    largest > 0.0
 }
 
 /// First and last cube of each layer of each pencil.

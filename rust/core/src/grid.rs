@@ -34,7 +34,7 @@ impl CubeGrid {
     /// # Errors
     /// If the core does not lie at the centre of the cube, or the shape has no voxels.
     pub fn new(shape: [usize; 3], cube: usize, core: usize) -> Result<Self> {
-        if core == 0 || cube < core || (cube - core) % 2 != 0 {
+        if core == 0 || cube < core || !(cube - core).is_multiple_of(2) {
             return Err(Error::Grid { cube, core });
         }
         let cores = Lattice::new(shape, core)?;

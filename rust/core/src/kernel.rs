@@ -46,6 +46,10 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Resample `source` samples to `target` samples at `scale` times the density.
+    #[allow(
+        clippy::float_cmp,
+        reason = "only a scale of exactly 1 moves no sample"
+    )]
     pub(crate) fn new(source: usize, target: usize, scale: f64) -> Result<Self> {
         if !(scale.is_finite() && scale > 0.0) {
             return Err(Error::Range {
@@ -178,7 +182,7 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// The sample that a position of the whole-sample mirrored signal shows.
-fn mirrored(sample: i64, count: usize) -> usize {
+pub(crate) fn mirrored(sample: i64, count: usize) -> usize {
     let period = (2 * (count as i64 - 1)).max(1);
     let within = sample.rem_euclid(period);
     within.min(period - within) as usize

@@ -1,15 +1,16 @@
 //! Resampling many lines at once: samples of all lines at one position lie side by side, so the loops vectorise.
 //!
-//! Work is `[samples][lanes]`. Products and sums are rounded one by one, never fused, so a result is the same on every
-//! processor, whatever the width of its vectors.
+//! Products and sums are rounded one by one, never fused, so a result is the same on every processor, whatever the
+//! width of its vectors.
 
 use std::ops::Range;
 
 use pulp::Arch;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, mirrored};
+use crate::spares::sized;
 
-/// Most lanes in one call.
+/// Most lanes in one call: with the window of a layer they stay in the cache of a core.
 pub(crate) const MAX_LANES: usize = 512;
 
 /// The pole of the cubic B-spline's prefilter, sqrt(3) - 2.
@@ -18,119 +19,111 @@ const POLE: f32 = -0.267_949_2;
 /// Samples in the sum that starts the prefilter: the pole's power of 20 is 4e-12.
 const START: usize = 20;
 
-/// Source samples `[samples][lanes]`, the first of them being sample `first` of the axis.
-pub(crate) struct Lanes<'a> {
-    pub(crate) work: &'a mut [f32],
-    pub(crate) first: usize,
-    pub(crate) lanes: usize,
+/// Source samples of many lines; `row(k)` holds sample k of each line, for k in `samples`.
+pub(crate) struct Lines<F> {
+    pub(crate) samples: Range<usize>,
+    pub(crate) count: usize,
+    pub(crate) row: F,
 }
 
-impl Lanes<'_> {
-    /// Resample to `outputs`; row r of the result is `to[r * stride..][..lanes]`. The source samples are spoilt.
+impl<'a, F: Fn(usize) -> &'a [f32]> Lines<F> {
+    /// Resample to `outputs`, one row of the result into each of `to`.
     ///
-    /// The ends of the work are taken for the ends of the axis: where they are not, the settling absorbs the error.
-    pub(crate) fn resample(
-        self,
+    /// The ends of `samples` are taken for the ends of the axis: where they are not, the settling absorbs the error.
+    pub(crate) fn resample<'t>(
+        &self,
         kernel: &Kernel,
         outputs: Range<usize>,
-        to: &mut [f32],
-        stride: usize,
+        work: &mut Vec<f32>,
+        to: impl Iterator<Item = &'t mut [f32]>,
     ) {
-        let Lanes { work, first, lanes } = self;
+        let first = self.samples.start;
         Arch::new().dispatch(|| {
             if kernel.is_spline() {
-                prefilter(work, lanes);
-            }
-            for (output, to) in outputs.zip(to.chunks_mut(stride)) {
-                let (sample, weights) = kernel.taps(output);
-                weighted_sum(&work[(sample - first) * lanes..], weights, &mut to[..lanes]);
+                let work = sized(work, self.samples.len() * self.count);
+                self.prefilter(work);
+                let row = |sample: usize| &work[(sample - first) * self.count..][..self.count];
+                weighted_sums(kernel, outputs, row, to);
+            } else {
+                weighted_sums(
+                    kernel,
+                    outputs,
+                    |sample| &(self.row)(sample)[..self.count],
+                    to,
+                );
             }
         });
     }
-}
 
-/// Turn samples into the coefficients of a cubic B-spline, divided by the gain of 6.
-#[allow(
-    clippy::inline_always,
-    reason = "inlined into the dispatched closure, or it is compiled for the oldest processor"
-)]
-#[inline(always)]
-fn prefilter(work: &mut [f32], lanes: usize) {
-    let count = work.len() / lanes;
-    if count < 2 {
-        return;
-    }
-    let mut start = [0.0; MAX_LANES];
-    let start = &mut start[..lanes];
-    start.copy_from_slice(&work[..lanes]);
-    let (mut sample, mut step, mut power) = (0, 1, 1.0);
-    for _ in 1..START {
-        (sample, step) = if step == 1 && sample + 1 == count || step == -1 && sample == 0 {
-            ((sample as isize - step) as usize, -step)
-        } else {
-            ((sample as isize + step) as usize, step)
-        };
-        power *= POLE;
-        for (sum, &value) in start.iter_mut().zip(&work[sample * lanes..][..lanes]) {
-            *sum += power * value;
+    /// The coefficients of a cubic B-spline, divided by the gain of 6.
+    #[allow(
+        clippy::inline_always,
+        reason = "code outside the dispatched closure is compiled for the oldest processor"
+    )]
+    #[inline(always)]
+    fn prefilter(&self, work: &mut [f32]) {
+        let lanes = self.count;
+        let length = self.samples.len();
+        let row = |sample: usize| &(self.row)(self.samples.start + sample)[..lanes];
+        let (first, _) = work.split_at_mut(lanes);
+        first.copy_from_slice(row(0));
+        let mut power = 1.0;
+        for sample in 1..START {
+            power *= POLE;
+            for (sum, &value) in first.iter_mut().zip(row(mirrored(sample as i64, length))) {
+                *sum += power * value;
+            }
         }
-    }
-    work[..lanes].copy_from_slice(start);
-    for sample in 1..count {
-        let (before, here) = work.split_at_mut(sample * lanes);
-        for (value, &previous) in here[..lanes]
-            .iter_mut()
-            .zip(&before[(sample - 1) * lanes..])
-        {
-            *value += POLE * previous;
+        for sample in 1..length {
+            let (before, here) = work[(sample - 1) * lanes..][..2 * lanes].split_at_mut(lanes);
+            for ((value, &source), &previous) in here.iter_mut().zip(row(sample)).zip(&*before) {
+                *value = source + POLE * previous;
+            }
         }
-    }
-    let (before, last) = work.split_at_mut((count - 1) * lanes);
-    for (value, &previous) in last[..lanes].iter_mut().zip(&before[(count - 2) * lanes..]) {
-        *value = POLE / (POLE * POLE - 1.0) * (*value + POLE * previous);
-    }
-    for sample in (0..count - 1).rev() {
-        let (here, after) = work.split_at_mut((sample + 1) * lanes);
-        for (value, &next) in here[sample * lanes..].iter_mut().zip(&after[..lanes]) {
-            *value = POLE * (next - *value);
+        if length > 1 {
+            let (before, last) = work[(length - 2) * lanes..].split_at_mut(lanes);
+            for (value, &previous) in last.iter_mut().zip(&*before) {
+                *value = POLE / (POLE * POLE - 1.0) * (*value + POLE * previous);
+            }
+        }
+        for sample in (0..length - 1).rev() {
+            let (here, after) = work[sample * lanes..][..2 * lanes].split_at_mut(lanes);
+            for (value, &next) in here.iter_mut().zip(&*after) {
+                *value = POLE * (next - *value);
+            }
         }
     }
 }
 
-/// The weighted sum of as many rows as there are weights.
+/// The weighted sums of rows that make each output row.
 #[allow(
     clippy::inline_always,
-    reason = "inlined into the dispatched closure, or it is compiled for the oldest processor"
+    reason = "code outside the dispatched closure is compiled for the oldest processor"
 )]
 #[inline(always)]
-fn weighted_sum(rows: &[f32], weights: &[f32], to: &mut [f32]) {
-    let lanes = to.len();
-    let mut rows = rows.chunks_exact(lanes);
-    let groups = weights.chunks_exact(4);
-    let rest = groups.remainder();
-    let mut begun = false;
-    for group in groups {
-        let [Some(a), Some(b), Some(c), Some(d)] =
-            [rows.next(), rows.next(), rows.next(), rows.next()]
-        else {
-            unreachable!("there is a row for each weight")
-        };
-        let [wa, wb, wc, wd] = [group[0], group[1], group[2], group[3]];
-        let values = to.iter_mut().zip(a).zip(b).zip(c).zip(d);
-        for ((((value, &a), &b), &c), &d) in values {
-            let sum = (wa * a + wb * b) + (wc * c + wd * d);
-            *value = if begun { *value + sum } else { sum };
+fn weighted_sums<'a, 't>(
+    kernel: &Kernel,
+    outputs: Range<usize>,
+    row: impl Fn(usize) -> &'a [f32],
+    to: impl Iterator<Item = &'t mut [f32]>,
+) {
+    for (output, to) in outputs.zip(to) {
+        let (first, weights) = kernel.taps(output);
+        let (fours, rest) = weights.as_chunks::<4>();
+        for (four, &[a, b, c, d]) in fours.iter().enumerate() {
+            let sample = first + 4 * four;
+            let [p, q, r, s] = [0, 1, 2, 3].map(|number| row(sample + number));
+            let values = to.iter_mut().zip(p).zip(q).zip(r).zip(s);
+            for ((((value, &p), &q), &r), &s) in values {
+                let sum = (a * p + b * q) + (c * r + d * s);
+                *value = if four == 0 { sum } else { *value + sum };
+            }
         }
-        begun = true;
-    }
-    for (&weight, row) in rest.iter().zip(rows) {
-        for (value, &sample) in to.iter_mut().zip(row) {
-            *value = if begun {
-                *value + weight * sample
-            } else {
-                weight * sample
-            };
+        for (number, &weight) in (4 * fours.len()..).zip(rest) {
+            for (value, &sample) in to.iter_mut().zip(row(first + number)) {
+                let part = weight * sample;
+                *value = if number == 0 { part } else { *value + part };
+            }
         }
-        begun = true;
     }
 }

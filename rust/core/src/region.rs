@@ -60,17 +60,6 @@ impl Region {
 /// # Panics
 /// If a buffer is shorter than its region.
 pub fn copy_shared(source: &Region, from: &[f32], target: &Region, to: &mut [f32]) {
-    shared_rows(source, from, target, to, <[f32]>::copy_from_slice);
-}
-
-/// Call `copy(row of to, row of from)` for every row of X that `source` and `target` share.
-pub(crate) fn shared_rows(
-    source: &Region,
-    from: &[f32],
-    target: &Region,
-    to: &mut [f32],
-    mut copy: impl FnMut(&mut [f32], &[f32]),
-) {
     let Some(part) = source.intersect(target) else {
         return;
     };
@@ -78,7 +67,7 @@ pub(crate) fn shared_rows(
     for z in 0..part.shape[0] {
         for y in 0..part.shape[1] {
             let (a, b) = (source.row(&part, z, y), target.row(&part, z, y));
-            copy(&mut to[b..b + width], &from[a..a + width]);
+            to[b..b + width].copy_from_slice(&from[a..a + width]);
         }
     }
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::kernel::Kernel;
-use crate::lanes::{Lanes, MAX_LANES};
+use crate::lanes::{Lines, MAX_LANES};
 use crate::plane::{PlaneKernels, PlaneSpace};
 use crate::spares::{Spares, fitted, sized};
 
@@ -105,7 +105,7 @@ impl<S: Source, T: Sink> Stream<'_, S, T> {
                     row..rows.min(row + height),
                     column..columns.min(column + width),
                 ];
-                let kernels = PlaneKernels::new([&self.kernels[1], &self.kernels[2]], target);
+                let kernels = self.in_plane(target);
                 pool.install(|| self.through(&kernels))?;
             }
         }
@@ -131,8 +131,7 @@ impl<S: Source, T: Sink> Stream<'_, S, T> {
 
     /// Memory that a pencil takes.
     fn bytes(&self, rows: usize, columns: usize, threads: usize) -> usize {
-        let kernels =
-            PlaneKernels::new([&self.kernels[1], &self.kernels[2]], [0..rows, 0..columns]);
+        let kernels = self.in_plane([0..rows, 0..columns]);
         let [source, target] = kernels.sizes();
         let [tile_rows, tile_columns] = self.sink.tile(columns);
         let layer = self.sink.layer().min(self.kernels[0].target());
@@ -225,7 +224,19 @@ impl<S: Source, T: Sink> Stream<'_, S, T> {
         })
     }
 
-    /// Resample a tile along the planes' axis, some rows at a time.
+    /// The resampling within the planes of a pencil. Planes that are resampled are stored in strips as wide as a tile, so
+    /// that a tile is contiguous in each.
+    fn in_plane(&self, target: [Range<usize>; 2]) -> PlaneKernels<'_> {
+        let width = target[1].len();
+        let strip = if self.kernels[0].is_copy() {
+            width
+        } else {
+            self.sink.tile(width)[1]
+        };
+        PlaneKernels::new([&self.kernels[1], &self.kernels[2]], target, strip)
+    }
+
+    /// Resample a tile along the planes' axis.
     fn tile(
         &self,
         window: &Window,
@@ -234,67 +245,36 @@ impl<S: Source, T: Sink> Stream<'_, S, T> {
         voxels: &mut [f32],
         work: &mut Vec<f32>,
     ) {
-        let [target_rows, target_columns] = &kernels.target;
-        let width = block.columns.len();
-        let stride = block.rows.len() * width;
-        let plane_width = target_columns.len();
-        let corner = (block.rows.start - target_rows.start) * plane_width + block.columns.start
-            - target_columns.start;
+        let row = block.rows.start - kernels.target[0].start;
+        let column = block.columns.start - kernels.target[1].start;
         let needs = self.kernels[0].needs(&block.planes);
-        let planes = window
-            .planes
-            .range(needs.start - window.first..needs.end - window.first);
-        for stretch in stretches(block.rows.len(), width) {
-            let at = corner + stretch.row * plane_width + stretch.column;
-            let gather = |plane: &[f32], to: &mut [f32]| {
-                for (row, to) in to.chunks_mut(stretch.width).enumerate() {
-                    let from = at + row * plane_width;
-                    to.copy_from_slice(&plane[from..from + to.len()]);
+        let [_, height, width] = block.shape();
+        let size = height * width;
+        if self.kernels[0].is_copy() {
+            let plane_width = kernels.target[1].len();
+            let planes = window
+                .planes
+                .range(needs.start - window.first..needs.end - window.first);
+            for (plane, to) in planes.zip(voxels.chunks_exact_mut(size)) {
+                let rows = plane.chunks_exact(plane_width).skip(row);
+                for (from, to) in rows.zip(to.chunks_exact_mut(width)) {
+                    to.copy_from_slice(&from[column..column + width]);
                 }
-            };
-            let lanes = stretch.rows * stretch.width;
-            let to = &mut voxels[stretch.row * width + stretch.column..];
-            if self.kernels[0].is_copy() {
-                for (plane, to) in planes.clone().zip(to.chunks_mut(stride)) {
-                    gather(plane, &mut to[..lanes]);
-                }
-                continue;
             }
-            let work = sized(work, needs.len() * lanes);
-            for (plane, lanes) in planes.clone().zip(work.chunks_exact_mut(lanes)) {
-                gather(plane, lanes);
-            }
-            let samples = Lanes {
-                work,
-                first: needs.start,
-                lanes,
+            return;
+        }
+        let corner = kernels.at(row, column);
+        for lane in (0..size).step_by(MAX_LANES) {
+            let count = MAX_LANES.min(size - lane);
+            let lines = Lines {
+                samples: needs.clone(),
+                count,
+                row: |plane| &window.planes[plane - window.first][corner + lane..],
             };
-            samples.resample(&self.kernels[0], block.planes.clone(), to, stride);
+            let rows = voxels
+                .chunks_exact_mut(size)
+                .map(|plane| &mut plane[lane..lane + count]);
+            lines.resample(&self.kernels[0], block.planes.clone(), work, rows);
         }
     }
-}
-
-/// Part of a tile whose voxels are contiguous in the tile's planes: some whole rows, or a part of one row.
-struct Stretch {
-    row: usize,
-    rows: usize,
-    column: usize,
-    width: usize,
-}
-
-/// The stretches of a tile that have no more than the most lanes.
-fn stretches(height: usize, width: usize) -> Vec<Stretch> {
-    let rows = (MAX_LANES / width).max(1);
-    let columns = width.min(MAX_LANES);
-    (0..height)
-        .step_by(rows)
-        .flat_map(|row| {
-            (0..width).step_by(columns).map(move |column| Stretch {
-                row,
-                rows: rows.min(height - row),
-                column,
-                width: columns.min(width - column),
-            })
-        })
-        .collect()
 }

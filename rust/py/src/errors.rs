@@ -48,7 +48,7 @@ fn raised(error: &Error) -> PyErr {
     }
 }
 
-/// A subclass of OSError, with errno, strerror and filename where the operating system gave a number.
+/// A subclass of `OSError`, with errno, strerror and filename where the operating system gave a number.
 fn os_error<E: PyTypeInfo>(path: &Path, error: &io::Error) -> PyErr {
     let text = error.to_string();
     match error.raw_os_error() {

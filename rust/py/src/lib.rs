@@ -1,5 +1,10 @@
 //! Python's view of samu-core: the module `samu_batch._rust`. Functions here borrow, release the GIL, call, and return.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "what Python passes arrives by value"
+)]
+
 mod cubes;
 mod errors;
 mod geometry;

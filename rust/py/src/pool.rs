@@ -7,9 +7,10 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// By process too: the threads of a pool do not follow a fork.
-static POOLS: LazyLock<Mutex<HashMap<(u32, usize), Arc<ThreadPool>>>> =
-    LazyLock::new(Mutex::default);
+/// By process and number of threads: the threads of a pool do not follow a fork.
+type Pools = HashMap<(u32, usize), Arc<ThreadPool>>;
+
+static POOLS: LazyLock<Mutex<Pools>> = LazyLock::new(Mutex::default);
 
 /// The pool of `threads` threads.
 pub(crate) fn pool(threads: usize) -> PyResult<Arc<ThreadPool>> {
