@@ -1,6 +1,6 @@
 """samu-batch: enhances cryo-EM density maps with CryoSAMU's network, one map or the whole archive.
 
-The public names load what they need when they are first used, so that ``import samu_batch`` and the command's ``--help``
+The public names load what they need when they are first used, so that ``import samu_batch`` and the command's help
 are instant.
 """
 

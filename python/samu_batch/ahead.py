@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,6 +44,9 @@ def ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[Iterator[T]]:
             put(_Failure(error))
         else:
             put(_END)
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # what it holds, an engine's lock among it, is free when the block is left
 
     thread = threading.Thread(target=work, name="samu-ahead", daemon=True)
     thread.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,9 @@ from samu_batch.cost import predicted_voxels
 from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
 from samu_batch.errors import TRANSIENT_KINDS
+from samu_batch.files import remove
+from samu_batch.locate import revised
+from samu_batch.map_names import MAP_SUFFIXES
 from samu_batch.run_directory import read_receipt
 from samu_batch.task import byte_options
 
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 class Executor(Protocol):
     """Runs ``process`` on every task, each at least once, and yields the reports in any order."""
+
+    in_this_process: bool
+    """Whether one map after another is done here, so that callbacks reach the caller."""
 
     def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
         """Yield the reports of ``tasks`` as they finish."""
@@ -48,31 +54,37 @@ def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool,
     """Decide for every task whether it runs, longest first.
 
     A plain re-run trusts the receipts: a local input is compared by size and time of modification, what was fetched is
-    taken as it was. With ``update`` a receipt of another model or other options is redone.
+    taken as it was. With ``update`` a receipt of another model or other options is redone, and so is a map of which the
+    archive has a newer revision.
     """
     decisions = []
     for task in tasks:
         run, reason = _decide(task, spec=spec, retry_failed=retry_failed, update=update)
-        voxels = predicted_voxels(task.entry, spacing=spec.spacing) if run else 0
+        voxels = predicted_voxels(task.entry, spacing=spec.spacing, options=task.options) if run else 0
         decisions.append(Decision(task, run, reason, voxels))
     return sorted(decisions, key=lambda decision: -decision.voxels)
 
 
-def run_batch(tasks: Iterable[MapTask], executor: Executor) -> Iterator[MapReport]:
-    """Enhance many maps, old receipts first removed, and yield their reports as they finish."""
+def run_batch(
+    tasks: Iterable[MapTask], executor: Executor, *, progress: Callable[[int, int], None] | None = None
+) -> Iterator[MapReport]:
+    """Enhance many maps, what earlier runs left of them first removed, and yield their reports as they finish.
+
+    ``progress`` is told the cubes dealt with and the total of the present map, where the executor works here.
+    """
 
     def cleared() -> Iterator[MapTask]:
         for task in tasks:
-            task.receipt.unlink(missing_ok=True)
-            task.output.unlink(missing_ok=True)
+            _clear(task)
             yield task
 
-    yield from executor.map(process_task, cleared())
+    told = progress if executor.in_this_process else None
+    yield from executor.map(partial(process_task, progress=told), cleared())
 
 
-def process_task(task: MapTask) -> MapReport:
+def process_task(task: MapTask, *, progress: Callable[[int, int], None] | None = None) -> MapReport:
     """Enhance one map with the engine of this process: what an executor runs in its workers."""
-    return enhance_map(task, process_engine(task.options))
+    return enhance_map(task, process_engine(task.options), progress=progress)
 
 
 def process_engine(options: MapOptions) -> Engine:
@@ -123,7 +135,7 @@ def _decide(task: MapTask, *, spec: ModelSpec, retry_failed: bool, update: bool)
     receipt = read_receipt(task.receipt)
     if receipt is None:
         return True, "run (new)"
-    if _input_changed(receipt):
+    if _input_changed(receipt) or (update and receipt.done and _revised(receipt, task.options)):
         return True, "run (input changed)"
     if not receipt.done:
         again = retry_failed or receipt.kind in TRANSIENT_KINDS
@@ -147,6 +159,23 @@ def _input_changed(receipt: MapReport) -> bool:
         # A finished map outlives its input; a failed one is tried again only on request.
         return False
     return bool((stat.st_size, stat.st_mtime_ns) != (receipt.input["bytes"], receipt.input["mtime_ns"]))
+
+
+def _revised(receipt: MapReport, options: MapOptions) -> bool:
+    """Whether the archive has another revision of a map than its receipt saw."""
+    return receipt.entry.kind != "file" and not options.offline and revised(receipt.entry, receipt.input, options)
+
+
+def _clear(task: MapTask) -> None:
+    """Remove receipt and outputs of an earlier attempt: first the receipt, for outputs count only with it."""
+    before = read_receipt(task.receipt)
+    task.receipt.unlink(missing_ok=True)
+    names = {output["file"] for output in before.outputs} if before is not None else set()
+    if task.view is not None:
+        # A folder of a RUN is all ours: an attempt with another --grid or --format may have been killed as well.
+        names |= {task.output.stem + suffix for suffix in (*MAP_SUFFIXES, ".ome.zarr")} | {task.view.name}
+    for name in names:
+        remove(task.receipt.parent / name)
 
 
 def _outputs_whole(receipt: MapReport, folder: Path) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samu_batch.errors import SamuError
 from samu_batch.gz import is_gzip
+from samu_batch.locate import local_path
 from samu_batch.mrc import read_header
-from samu_batch.volume import CubeGrid, model_grid
+from samu_batch.volume import CubeGrid, model_grid, refuse_too_large
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from samu_batch.entries import Entry
     from samu_batch.model import ModelSpec
     from samu_batch.task import MapOptions
@@ -42,10 +44,11 @@ def map_cost(path: Path, *, spec: ModelSpec, options: MapOptions) -> MapCost:
     Raises
     ------
     SamuError
-        The header cannot be read.
+        The header cannot be read, or the map is larger than ``options.max_voxels``.
     """
     header = read_header(path)
     shape, _ = model_grid(header.shape, header.spacing, target=spec.spacing)
+    refuse_too_large(shape, spacing=spec.spacing, limit=options.max_voxels)
     stored = 2 * 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
     in_memory = stored <= options.memory * 3 // 4
     written = math.prod(shape if options.grid == "model" else header.shape)
@@ -60,12 +63,13 @@ def map_cost(path: Path, *, spec: ModelSpec, options: MapOptions) -> MapCost:
     )
 
 
-def predicted_voxels(entry: Entry, *, spacing: float) -> int:
-    """Return the voxels at ``spacing`` angstrom of a local map; 0 where that is not known before it is fetched."""
-    if entry.kind != "file":
+def predicted_voxels(entry: Entry, *, spacing: float, options: MapOptions) -> int:
+    """Return the voxels at ``spacing`` angstrom of a map on this machine; 0 before it is fetched."""
+    path = local_path(entry, options)
+    if path is None:
         return 0
     try:
-        header = read_header(Path(entry.source))
+        header = read_header(path)
     except SamuError:
         return 0
     shape, _ = model_grid(header.shape, header.spacing, target=spacing)

@@ -114,6 +114,15 @@ def ask_revision(url: str, *, patience: Patience) -> Revision:
     return revision_of(url, response, length=length_of(response))
 
 
+def answers(url: str, *, seconds: float) -> bool:
+    """Whether a server answers at all, be it with an error."""
+    try:
+        httpx.head(url, timeout=seconds, verify=_certificates())
+    except httpx.HTTPError:
+        return False
+    return True
+
+
 @cache
 def _certificates() -> ssl.SSLContext:
     """Load the certificate authorities once: it takes longer than many a map."""

@@ -89,6 +89,7 @@ def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -
     if name not in found:
         raise EngineError(f"there is no engine {name!r} here; there are {', '.join(sorted(found))}")
     try:
+        spec.check_weights()
         engine: Engine = found[name].load()(spec, device=device, threads=threads)
     except ImportError as error:
         raise EngineError(f"{name} is not installed: {error}") from error

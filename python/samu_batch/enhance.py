@@ -13,19 +13,20 @@ import logging
 import math
 import shutil
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from samu_batch import _rust
 from samu_batch.ahead import ahead
-from samu_batch.errors import EmptyMapError, NonFiniteError, TooLargeError
-from samu_batch.files import remove_partials
+from samu_batch.errors import EmptyMapError, EngineError, NonFiniteError, TooLargeError
+from samu_batch.files import remove, remove_partials
 from samu_batch.journal import Journal
 from samu_batch.locate import forget, locate
 from samu_batch.mrc import MapHeader, read_header
 from samu_batch.scratch import scratch_folder
 from samu_batch.unpack import unpack_map
 from samu_batch.view import write_view
-from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, voxels_of
+from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, refuse_too_large, voxels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +42,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("samu_batch")
 
+Progress = Callable[[int, int], None]
+
 TILER_SHARE = 4
 """The streaming resampler takes one part in this many of the memory budget; volumes may take the rest."""
 
 
 def enhance_volume(
-    source: Volume, target: Volume, engine: Engine, *, scale: float | None, batch: int, threads: int
+    source: Volume,
+    target: Volume,
+    engine: Engine,
+    *,
+    scale: float | None,
+    batch: int,
+    threads: int,
+    progress: Progress | None = None,
 ) -> tuple[int, int]:
     """Send every cube of ``source`` that holds density through ``engine`` into ``target``.
 
@@ -60,6 +70,8 @@ def enhance_volume(
         The density that becomes 1; None for no normalisation.
     batch
         Cubes that the engine takes at once.
+    progress
+        Told the cubes dealt with and their total, after every batch.
 
     Returns
     -------
@@ -69,6 +81,7 @@ def enhance_volume(
     grid = CubeGrid(source.shape, cube=engine.spec.cube, core=engine.spec.core)
     reader = _rust.CubeReader(source, grid, batch=batch, scale=scale, threads=threads)
     in_engine: deque[list[int]] = deque()
+    written = 0
 
     def batches() -> Iterator[NDArray[np.float32]]:
         with ahead(reader) as cubes_read:
@@ -78,12 +91,18 @@ def enhance_volume(
 
     with ahead(engine.stream(batches())) as enhanced_cubes:
         for enhanced in enhanced_cubes:
-            _rust.write_cores(target, grid, in_engine.popleft(), enhanced, threads=threads)
+            numbers = in_engine.popleft()
+            _rust.write_cores(target, grid, numbers, enhanced, threads=threads)
+            written += len(numbers)
+            if progress is not None:
+                progress(written + reader.skipped, len(grid))
     return len(grid), reader.skipped
 
 
-def enhance_map(task: MapTask, engine: Engine) -> MapReport:
+def enhance_map(task: MapTask, engine: Engine, *, progress: Progress | None = None) -> MapReport:
     """Enhance one map, leave its receipt, and never raise because the map is bad.
+
+    ``progress`` is told the cubes dealt with and their total.
 
     Raises
     ------
@@ -91,21 +110,22 @@ def enhance_map(task: MapTask, engine: Engine) -> MapReport:
         Not even the receipt could be written.
     """
     journal = Journal(task, engine)
-    remove_partials(task.output.parent)
     try:
-        _enhance(task, engine, journal)
+        for path in (task.output, task.zarr, task.receipt):
+            remove_partials(path)
+        _enhance(task, engine, journal, progress=progress)
     except Exception as error:  # whatever is wrong with one map must not reach the others
         log.debug("%s failed", task.entry.id, exc_info=True)
         journal.failed(error)
     report = journal.write()
-    forget(task.entry, task.options)
+    forget(task)
     return report
 
 
-def _enhance(task: MapTask, engine: Engine, journal: Journal) -> None:
+def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Progress | None) -> None:
     with scratch_folder(task) as scratch:
         with journal.stage("fetch"):
-            located = locate(task.entry, task.options)
+            located = locate(task)
         journal.located(located)
         with journal.stage("unpack"):
             unpacked = unpack_map(read_header(located.path), scratch)
@@ -136,6 +156,7 @@ def _enhance(task: MapTask, engine: Engine, journal: Journal) -> None:
                 scale=scale,
                 batch=task.options.batch or engine.batch,
                 threads=task.options.threads,
+                progress=progress,
             )
         del source
         journal.enhanced(target, cubes=cubes, skipped=skipped, scale=scale)
@@ -154,12 +175,7 @@ class _Plan(NamedTuple):
 def _plan(task: MapTask, header: MapHeader, *, spec: ModelSpec, scratch: Path) -> _Plan:
     """Decide between memory and disk before anything is allocated."""
     shape, _ = model_grid(header.shape, header.spacing, target=spec.spacing)
-    voxels = math.prod(shape)
-    if voxels > task.options.max_voxels:
-        raise TooLargeError(
-            f"{voxels} voxels at {spec.spacing} A (shape {shape}) are more than the limit of {task.options.max_voxels};"
-            " raise it with --max-voxels"
-        )
+    refuse_too_large(shape, spacing=spec.spacing, limit=task.options.max_voxels)
     stored = 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
     budget = task.options.memory
     if 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
@@ -190,18 +206,26 @@ def _density_scale(voxels: Voxels, spec: ModelSpec, *, threads: int) -> float | 
 
 
 def _export(task: MapTask, target: Volume, header: MapHeader, voxels: Voxels, *, journal: Journal, memory: int) -> None:
-    """Write what ``--format`` asks for; an OME-Zarr is made from the exported map, so both hold the same voxels."""
+    """Write what ``--format`` asks for; if any of it fails, none stays."""
     options = task.options
     task.output.parent.mkdir(parents=True, exist_ok=True)
-    export_map(target, task.output, like=header, grid=options.grid, threads=options.threads, memory=memory)
-    if task.view is not None:
-        write_view(task, header, voxels, threads=options.threads)
-    if options.format in ("zarr", "both"):
-        from samu_batch.ome_zarr import publish
+    survey = export_map(target, task.output, like=header, grid=options.grid, threads=options.threads, memory=memory)
+    try:
+        if survey.nonfinite:
+            raise EngineError(f"{survey.nonfinite} voxels of the enhanced map are NaN or infinite")
+        if options.format != "map":
+            from samu_batch.ome_zarr import publish
 
-        publish(task.output, task.zarr, like=header)
-        journal.wrote(task.zarr)
-    if options.format == "zarr":
-        task.output.unlink()
-    else:
+            # Made from the exported map, so that both hold the same voxels.
+            publish(task.output, task.zarr, like=header)
+            journal.wrote(task.zarr)
+        if options.format == "zarr":
+            task.output.unlink()
+            return
+        if task.view is not None:
+            write_view(task, header, voxels, threads=options.threads)
         journal.wrote(task.output)
+    except BaseException:
+        remove(task.output)
+        remove(task.zarr)
+        raise

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from samu_batch.download import Patience, UnreachableError, ask_revision, download
+from samu_batch.download import Patience, UnreachableError, answers, ask_revision, download
 from samu_batch.emdb import DEFAULT_MIRRORS, EmdbId, map_path
 from samu_batch.errors import FetchError, NotFoundError, SamuError
 from samu_batch.files import store_error, sync
@@ -118,6 +118,12 @@ def archive_revision(
         except (FetchError, NotFoundError) as error:
             reasons.append(error)
     raise _all_failed(reasons)
+
+
+def network_gone(mirrors: Sequence[str], *, seconds: float = 10.0) -> bool:
+    """Whether not one of the mirrors that are servers answers at all, be it with an error."""
+    servers = [mirror for mirror in mirrors if _is_url(mirror)]
+    return bool(servers) and not any(answers(server, seconds=seconds) for server in servers)
 
 
 def _download_any(

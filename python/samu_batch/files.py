@@ -5,9 +5,11 @@ A process killed at any moment leaves the old file or the new one, never a part 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -83,10 +85,18 @@ def write_whole(path: Path, content: bytes | str) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what killed writers left in ``folder``; only its one present owner may ask for it."""
-    for partial in folder.glob(f".*{PARTIAL}"):
-        partial.unlink(missing_ok=True)
+def remove_partials(path: Path) -> None:
+    """Remove what killed writers of ``path`` left beside it; only its one present owner may ask for it."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}*{PARTIAL}"):
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import shutil
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samu_batch.errors import NotFoundError, UnreadableError
-from samu_batch.fetch import cached_map, fetch_map
+from samu_batch.errors import FetchError, NotFoundError, UnreadableError
+from samu_batch.fetch import archive_revision, cached_map, fetch_map, stored_map
+from samu_batch.revision import notes_of, read_notes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from samu_batch.entries import Entry
-    from samu_batch.task import MapOptions
+    from samu_batch.task import MapOptions, MapTask
+
+log = logging.getLogger("samu_batch")
 
 
 @dataclass(frozen=True)
@@ -37,37 +43,62 @@ def default_cache() -> Path:
 
 def local_path(entry: Entry, options: MapOptions) -> Path | None:
     """Return where the map of ``entry`` lies already; None where it must be downloaded first."""
-    if entry.kind == "file":
-        return Path(entry.source)
-    return cached_map(entry, options.cache or default_cache())
+    return stored_map(entry, options.cache or default_cache(), mirrors=options.mirrors)
 
 
-def locate(entry: Entry, options: MapOptions) -> Located:
-    """Return the map of ``entry``, downloading it in passing if neither it nor the cache has it.
+def locate(task: MapTask) -> Located:
+    """Return the map of a task, downloading it in passing if it is not on this machine.
 
     Raises
     ------
     NotFoundError, UnreadableError, FetchError
         There is no such map; it may not be read; it cannot be had.
     """
+    entry, options = task.entry, task.options
     if entry.kind == "file":
         return _local(Path(entry.source))
     cache = options.cache or default_cache()
-    path = cached_map(entry, cache)
+    if options.update and (kept := cached_map(entry, cache)) is not None and _outdated(entry, kept, options):
+        kept.unlink()
+        notes_of(kept).unlink(missing_ok=True)
+    path = local_path(entry, options)
     if path is None:
-        path = fetch_map(entry, _passing(cache, entry), mirrors=options.mirrors, offline=options.offline)
-    notes = path.with_name(path.name + ".json")
-    return Located(path, {"source": entry.source} | (json.loads(notes.read_text()) if notes.exists() else {}))
+        path = fetch_map(entry, _passing(task), mirrors=options.mirrors, offline=options.offline)
+    noted = read_notes(path)
+    return Located(path, {"source": entry.source} | (asdict(noted) if noted else {}))
 
 
-def forget(entry: Entry, options: MapOptions) -> None:
+def revised(entry: Entry, known: Mapping[str, Any], options: MapOptions) -> bool:
+    """Whether the archive has another revision of a map than the one with these notes; False where it does not answer.
+
+    ``known`` is what a receipt says of its input.
+    """
+    try:
+        now = archive_revision(entry, mirrors=options.mirrors)
+    except (FetchError, NotFoundError) as error:
+        log.warning("%s: the archive was not asked for a newer revision: %s", entry.id, error)
+        return False
+    if known.get("url") == now.url and known.get("etag") and now.etag:
+        return bool(known["etag"] != now.etag)
+    return bool(known.get("length", known.get("bytes")) != now.length)
+
+
+def forget(task: MapTask) -> None:
     """Remove what :func:`locate` downloaded in passing; what ``fetch`` stored stays."""
-    if entry.kind != "file":
-        shutil.rmtree(_passing(options.cache or default_cache(), entry), ignore_errors=True)
+    if task.entry.kind != "file":
+        folder = _passing(task)
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # others may be downloading
+            folder.parent.rmdir()
 
 
-def _passing(cache: Path, entry: Entry) -> Path:
-    return cache / "passing" / entry.id
+def _passing(task: MapTask) -> Path:
+    return (task.options.cache or default_cache()) / "passing" / task.token
+
+
+def _outdated(entry: Entry, kept: Path, options: MapOptions) -> bool:
+    noted = read_notes(kept)
+    return noted is not None and revised(entry, asdict(noted), options)
 
 
 def _local(path: Path) -> Located:

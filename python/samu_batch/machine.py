@@ -44,8 +44,18 @@ def chosen_devices(devices: str, *, workers: int | None) -> tuple[str, ...]:
 
     With GPUs there is one worker each unless ``workers`` asks for more, which then share them in turn. Without, one
     worker uses all cores up to eight, and another one begins with every eight more.
+
+    Raises
+    ------
+    ValueError
+        ``devices`` names something else, or a GPU that is not there.
     """
-    named = gpus() if devices == "all" else tuple(part for part in devices.split(",") if part and part != "cpu")
+    named = gpus() if devices == "all" else tuple(part.strip() for part in devices.split(",") if part.strip())
+    if unknown := [name for name in named if name != "cpu" and not name.isdecimal()]:
+        raise ValueError(f"--devices takes all, cpu or GPU numbers such as 0,1, not {', '.join(unknown)}")
+    if absent := [name for name in named if name != "cpu" and name not in gpus()]:
+        raise ValueError(f"there is no GPU {', '.join(absent)}; the driver lists {', '.join(gpus()) or 'none'}")
+    named = tuple(name for name in named if name != "cpu")
     if not named:
         return ("cpu",) * (workers or max(1, cores() // 8))
     return tuple(named[n % len(named)] for n in range(workers or len(named)))

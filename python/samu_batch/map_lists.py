@@ -85,7 +85,11 @@ def _table_of(line: str) -> _Table | None:
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    try:
+        [cells] = csv.reader([line], delimiter=separator, skipinitialspace=True)
+    except csv.Error as error:
+        raise LineError(str(error)) from error
+    return [cell.strip() for cell in cells]
 
 
 def _check_number(name: str, text: str) -> None:

@@ -9,7 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from samu_batch.errors import EngineError
+from samu_batch.errors import EngineError, SamuError
+from samu_batch.files import sha256_of
 
 IDENTITY = "identity"
 FORMAT = 1
@@ -17,7 +18,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Density to the model's units: divide by a percentile of the input's non-zero voxels, clip to [0, 1], drop < 1e-6."""
+    """Density in the model's units: over a percentile of the map's non-zero voxels, clipped to [0, 1], < 1e-6 is 0."""
 
     percentile: float
 
@@ -75,6 +76,25 @@ class ModelSpec:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{path} is no model: {error!r}") from error
 
+    def check_weights(self) -> None:
+        """Read the ONNX file and compare it with the sidecar.
+
+        Raises
+        ------
+        EngineError
+            It is missing, or not the file that the sidecar was written for.
+        """
+        if self.weights is None:
+            return
+        try:
+            found = sha256_of(self.weights)
+        except SamuError as error:
+            raise EngineError(f"model {self.name}: {error}") from error
+        if found != self.weights_sha256:
+            raise EngineError(
+                f"model {self.name}: {self.weights} has sha256 {found[:12]}, not {self.weights_sha256[:12]}"
+            )
+
     @property
     def sha256(self) -> str:
         """Identity of the model: its weights and all that changes what comes out of them."""
@@ -100,7 +120,9 @@ def _sidecar(name: str) -> Path:
         return path.with_suffix(".json")
     known = model_names()
     if name not in known:
-        raise EngineError(f"there is no model {name!r}; there are {', '.join([*known, IDENTITY])}, or name a sidecar's path")
+        raise EngineError(
+            f"there is no model {name!r}; there are {', '.join([*known, IDENTITY])}, or name a sidecar's path"
+        )
     return known[name]
 
 

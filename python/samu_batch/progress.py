@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,15 +24,16 @@ class Progress:
     """
 
     def __init__(self, decisions: Sequence[Decision], *, quiet: bool = False) -> None:
-        self._weights = {d.task.entry.id: max(d.voxels, 1) for d in decisions}
+        self._weights = _weights(decisions)
         self._total = sum(self._weights.values())
         self._count = len(decisions)
-        self._finished = self._failed = self._weight = 0
+        self._finished = self._failed = 0
+        self._weight = 0.0
+        self._cubes = (0, 0)
         self._quiet = quiet
         self._start = time.monotonic()
         self._stop = threading.Event()
-        self._terminal = sys.stderr.isatty()
-        self._bar = _bar(self._total) if self._terminal and not quiet else None
+        self._bar = _bar(self._total, self._count) if sys.stderr.isatty() and not quiet else None
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -48,16 +49,23 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def cubes(self, done: int, total: int) -> None:
+        """Note the cubes done of the present map, where one process does one map after another."""
+        self._cubes = (done, total)
+        self._advance()
+
     def watch(self, reports: Iterator[MapReport]) -> Iterator[MapReport]:
         """Pass reports on and show each."""
         for report in reports:
             self._finished += 1
             self._failed += not report.done
-            self._weight += self._weights.get(report.id, 1)
+            self._weight += self._weights.pop(report.id, 0.0)
+            self._cubes = (0, 0)
             self._show(report)
             yield report
 
     def _show(self, report: MapReport) -> None:
+        self._advance()
         if self._quiet and report.done:
             return
         seconds = sum(report.seconds.values())
@@ -66,22 +74,40 @@ class Progress:
         notes = [f"  note: {sentence}" for sentence in (*report.warnings, *report.guesses)]
         lines = [f"[{self._finished}/{self._count}] {report.id} {outcome}{self._remaining()}", *notes]
         if self._bar is not None:
-            self._bar.console.print("\n".join(lines), highlight=False, markup=False)
-            self._bar.update(self._bar.task_ids[0], completed=self._weight, maps=f"{self._finished}/{self._count}")
+            self._bar.console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
         else:
             print("\n".join(lines), file=sys.stderr, flush=True)
 
+    def _advance(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done(), maps=f"{self._finished}/{self._count}")
+
+    def _done(self) -> float:
+        """Return the weight of what is done, the finished part of the present map included."""
+        done, total = self._cubes
+        present = next(iter(self._weights.values()), 0.0)
+        return self._weight + (present * done / total if total else 0.0)
+
     def _remaining(self) -> str:
-        left = self._total - self._weight
-        if not left or not self._weight or self._bar is not None:
+        done = self._done()
+        if not done or done >= self._total or self._bar is not None:
             return ""
-        return f"; about {_duration(left / self._weight * (time.monotonic() - self._start))} left"
+        return f"; about {_duration((self._total - done) / done * (time.monotonic() - self._start))} left"
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             elapsed = _duration(time.monotonic() - self._start)
-            state = f"{self._finished} of {self._count} maps finished, {self._failed} failed, {elapsed} so far"
+            done, total = self._cubes
+            present = f", {done} of {total} cubes of the next" if total else ""
+            state = f"{self._finished} of {self._count} maps finished{present}, {self._failed} failed, {elapsed} so far"
             print(f"[{state}{self._remaining()}]", file=sys.stderr, flush=True)
+
+
+def _weights(decisions: Sequence[Decision]) -> dict[str, float]:
+    """Return the predicted cost of each map; one that is not fetched yet counts as the mean of the others."""
+    known = [decision.voxels for decision in decisions if decision.voxels]
+    mean = sum(known) / len(known) if known else 1.0
+    return {decision.task.entry.id: decision.voxels or mean for decision in decisions}
 
 
 def _duration(seconds: float) -> str:
@@ -92,7 +118,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _bar(total: int):  # type: ignore[no-untyped-def]  # rich is imported only where it is shown
+def _bar(total: float, count: int) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -105,5 +131,5 @@ def _bar(total: int):  # type: ignore[no-untyped-def]  # rich is imported only w
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    bar.add_task("maps", total=total, maps="0")
+    bar.add_task("maps", total=total, maps=f"0/{count}")
     return bar

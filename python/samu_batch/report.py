@@ -76,14 +76,17 @@ def write_reports(run: RunDirectory) -> list[MapReport]:
 
 
 def _rate(reports: Sequence[MapReport]) -> float | None:
-    """Return maps per hour between the first start and the last finish of the receipts."""
-    timed = [report for report in reports if report.started and report.finished]
-    if not timed:
-        return None
-    first = min(datetime.fromisoformat(report.started) for report in timed)
-    last = max(datetime.fromisoformat(report.finished) for report in timed)
-    hours = (last - first).total_seconds() / 3600
-    return len(timed) / hours if hours > 0 else None
+    """Return maps per hour while any map was in work: a night between two runs does not count."""
+    spans = sorted(
+        (datetime.fromisoformat(report.started).timestamp(), datetime.fromisoformat(report.finished).timestamp())
+        for report in reports
+        if report.started and report.finished
+    )
+    busy, until = 0.0, 0.0
+    for start, end in spans:
+        busy += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return len(spans) / busy * 3600 if busy > 0 else None
 
 
 def _page(run: RunDirectory, reports: Sequence[MapReport]) -> str:
@@ -96,7 +99,7 @@ def _page(run: RunDirectory, reports: Sequence[MapReport]) -> str:
     rows = json.dumps([_row(report) for report in reports]).replace("</", "<\\/")
     template = resources.files("samu_batch").joinpath("report.html").read_text()
     values = {
-        "NAME": html.escape(run.path.name),
+        "NAME": html.escape(run.path.absolute().name),
         "DONE": str(status.done),
         "FAILED": str(sum(status.failed.values())),
         "LEFT": str(status.left),

@@ -22,7 +22,9 @@ from urllib.parse import urlsplit
 
 from samu_batch.entries import Entry
 from samu_batch.files import write_whole
-from samu_batch.mrc import map_suffix
+from samu_batch.map_lists import read_rows
+from samu_batch.map_names import map_suffix
+from samu_batch.sources import is_file, is_list
 from samu_batch.task import MapReport, MapTask, byte_options
 
 if TYPE_CHECKING:
@@ -48,21 +50,29 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def holding(cls, path: Path) -> RunDirectory | None:
-        """Return the RUN that ``path`` is, or lies in as a LIST does, if there is one."""
-        for folder in (path, path.parent):
-            if (folder / RUN_JSON).is_file():
+    def holding(cls, argument: str) -> RunDirectory | None:
+        """Return the RUN that an ENTRY is, or lies in as a LIST does, if there is one."""
+        path = Path(argument)
+        for folder in (path, path.parent) if is_list(argument) else (path,):
+            if is_file(folder / RUN_JSON):
                 return cls(folder)
         return None
 
     @property
     def settings(self) -> dict[str, Any] | None:
-        """What ``run.json`` holds; None where the run has not begun."""
+        """What ``run.json`` holds; None where the run has not begun.
+
+        Raises
+        ------
+        RunMismatchError
+            It is damaged, or of a version that this one cannot read.
+        """
         try:
-            text = (self.path / RUN_JSON).read_text()
-        except FileNotFoundError:
+            values = json.loads((self.path / RUN_JSON).read_text())
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        values = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise RunMismatchError(f"{self.path / RUN_JSON} cannot be read: {error}") from error
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
             raise RunMismatchError(f"{self.path / RUN_JSON} is not of a version that this samu-batch reads")
         return values
@@ -72,30 +82,36 @@ class RunDirectory:
         """The run's list."""
         return [Entry(**values) for values in (self.settings or {}).get("list", [])]
 
-    def begin(
-        self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str, update: bool
-    ) -> None:
-        """Record what is asked for; entries of earlier calls stay in the list.
+    def check(self, spec: ModelSpec, options: MapOptions) -> None:
+        """Refuse a model or options that change bytes and are not the run's.
 
         Raises
         ------
         RunMismatchError
-            The run was made with another model or options that change bytes, and ``update`` is False.
+            They differ; the message says in what.
         """
-        asked = {"model": {"name": spec.name, "sha256": spec.sha256}, "options": byte_options(options)}
         before = self.settings
-        if before is not None and not update:
-            _refuse_difference(self.path, before, asked)
+        if before is not None:
+            _refuse_difference(self.path, before, _asked(spec, options))
+
+    def begin(self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str) -> None:
+        """Record what is asked for; entries of earlier calls stay in the list.
+
+        Raises
+        ------
+        StoreError
+            The folder cannot be written.
+        """
+        before = self.settings
         known = {entry.id: entry for entry in self.entries} | {entry.id: entry for entry in entries}
         values = {
             "schema": SCHEMA,
             "version": version,
             "begun": (before or {}).get("begun") or datetime.now(UTC).isoformat(timespec="seconds"),
-            **asked,
+            **_asked(spec, options),
             "partition": None,
             "list": [dataclasses.asdict(entry) for entry in known.values()],
         }
-        self.path.mkdir(parents=True, exist_ok=True)
         if before != values:
             write_whole(self.path / RUN_JSON, json.dumps(values, indent=1) + "\n")
 
@@ -128,9 +144,7 @@ class RunDirectory:
         if not failed:
             path.unlink(missing_ok=True)
             return []
-        lines = [
-            f"{_list_line(report.entry)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed
-        ]
+        lines = [f"{_list_line(report)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed]
         write_whole(path, "\n".join(lines) + "\n")
         return failed
 
@@ -152,10 +166,21 @@ def output_suffix(entry: Entry, options: MapOptions) -> str:
     return map_suffix(Path(urlsplit(entry.source).path if entry.kind == "url" else entry.source))
 
 
-def _list_line(entry: Entry) -> str:
-    if entry.kind == "file":
-        return str(Path(entry.source).absolute())
-    return entry.source
+def _list_line(report: MapReport) -> str:
+    """Return the line of a LIST that means the entry of a report; a comment where no line can."""
+    source = report.entry.source
+    try:
+        [row] = read_rows(source)
+        whole = row.text == source and not row.problem
+    except ValueError:
+        whole = False
+    return source if whole else f"# {report.id} has a name that no list can hold; --retry-failed on the RUN tries it:"
+
+
+def _asked(spec: ModelSpec, options: MapOptions) -> dict[str, Any]:
+    # A model named by its path is found again from any folder; one known by name, in any installation.
+    name = spec.name if spec.path is None or options.model == spec.name else str(spec.path.absolute())
+    return {"model": {"name": name, "sha256": spec.sha256}, "options": byte_options(options)}
 
 
 def _refuse_difference(path: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -23,8 +21,7 @@ def scratch_folder(task: MapTask) -> Iterator[Path]:
     The name follows from the output's path, so that a run that was killed throws its own leftovers away when it is
     resumed on the same node, and two runs never share one.
     """
-    name = hashlib.sha256(os.fsencode(task.output.absolute())).hexdigest()[:16]
-    folder = (task.options.scratch or Path(tempfile.gettempdir())) / f"samu-batch-{name}"
+    folder = (task.options.scratch or Path(tempfile.gettempdir())) / f"samu-batch-{task.token}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,8 +38,9 @@ class MapOptions:
         Budget of the tiler in bytes (the engine's own memory apart).
     max_voxels
         Limit of voxels at the model's spacing.
-    mirrors, offline, cache, scratch
-        Where maps are downloaded from and kept, and where unfinished volumes lie.
+    mirrors, offline, update, cache, scratch
+        Where maps are downloaded from and kept, whether a kept one must be the archive's present revision, and where
+        unfinished volumes lie.
     """
 
     model: str
@@ -52,6 +54,7 @@ class MapOptions:
     max_voxels: int = 1_500_000_000
     mirrors: tuple[str, ...] = ()
     offline: bool = False
+    update: bool = False
     cache: Path | None = None
     scratch: Path | None = None
 
@@ -65,6 +68,11 @@ class MapTask:
     output: Path
     receipt: Path
     view: Path | None = None
+
+    @property
+    def token(self) -> str:
+        """Name of this task's unfinished things: it follows from the output's path, so that no two runs share one."""
+        return hashlib.sha256(os.fsencode(self.output.absolute())).hexdigest()[:16]
 
     @property
     def zarr(self) -> Path:

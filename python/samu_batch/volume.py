@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from samu_batch import _rust
 from samu_batch._rust import Cube, CubeGrid, Region, Survey, Volume, Voxels
+from samu_batch.errors import TooLargeError
 from samu_batch.files import writing_aside
 from samu_batch.mrc_export import export_header
 from samu_batch.mrc_words import HEADER_BYTES
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
     from samu_batch.mrc import MapHeader
     from samu_batch.task import Grid
 
-__all__ = ["Cube", "CubeGrid", "Region", "Volume", "export_map", "ingest_map", "model_grid", "voxels_of"]
+__all__ = [
+    "Cube",
+    "CubeGrid",
+    "Region",
+    "Volume",
+    "export_map",
+    "ingest_map",
+    "model_grid",
+    "refuse_too_large",
+    "voxels_of",
+]
 
 Shape = tuple[int, int, int]
 Triple = tuple[float, float, float]
@@ -53,6 +64,16 @@ def model_grid(shape: Shape, spacing: Triple, *, target: float) -> tuple[Shape, 
     # A spacing of float32 precision must not push an exact multiple over the next integer.
     covering = tuple(math.ceil((n - 1) * s - 1e-4) + 1 for n, s in zip(shape, scale, strict=True))
     return covering, scale  # type: ignore[return-value]  # zip keeps the length of three
+
+
+def refuse_too_large(shape: Shape, *, spacing: float, limit: int) -> None:
+    """Raise :class:`TooLargeError` for a volume of more than ``limit`` voxels, before anything is allocated."""
+    voxels = math.prod(shape)
+    if voxels > limit:
+        raise TooLargeError(
+            f"{voxels} voxels at {spacing:g} A ({' x '.join(map(str, reversed(shape)))}) are more than the limit of"
+            f" {limit}; raise it with --max-voxels"
+        )
 
 
 def voxels_of(header: MapHeader, path: Path | None = None) -> Voxels:

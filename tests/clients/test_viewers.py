@@ -9,8 +9,8 @@ import textwrap
 import mrcfile
 import numpy as np
 import pytest
-from samu_batch.engine import load_engine
 
+from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
 from samu_batch.entries import Entry
 from samu_batch.task import MapOptions, MapTask

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samu_batch.engine import load_engine
-from samu_batch.entries import Entry
 
+from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
+from samu_batch.entries import Entry
 from samu_batch.task import MapOptions, MapTask
 
 ORDERS = list(itertools.permutations((1, 2, 3)))

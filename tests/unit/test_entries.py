@@ -6,7 +6,7 @@ import os
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from samu_batch.entries import SHOWN, BadListError, Entry, parse_entries
@@ -240,6 +240,7 @@ PIECES = st.sampled_from(
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(lines=["a carriage\rreturn"])
 @given(lines=st.lists(st.lists(PIECES | st.text(max_size=5), max_size=8).map("".join), max_size=8))
 def test_any_text_gives_entries_or_one_error(here, lines):
     try:

@@ -48,7 +48,9 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
-    remove_partials(tmp_path)
+    remove_partials(path.with_name("another"))
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_partials(path)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -2,8 +2,8 @@ import dataclasses
 import json
 
 import pytest
-from samu_batch.entries import Entry
 
+from samu_batch.entries import Entry
 from samu_batch.task import MapOptions, MapReport, byte_options, task_identity
 
 ENTRY = Entry(id="EMD-1234", source="EMD-1234", kind="emdb", columns={"contour": "0.3"}, line=4)

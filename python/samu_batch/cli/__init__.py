@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMANDS = {
     "enhance": "samu_batch.cli.enhance",
@@ -13,8 +18,9 @@ COMMANDS = {
     "fetch": "samu_batch.cli.fetch",
     "status": "samu_batch.cli.status",
     "report": "samu_batch.cli.status",
+    "evaluate": "samu_batch.cli.evaluate",
     "engine": "samu_batch.cli.engine",
-    "doctor": "samu_batch.cli.engine",
+    "doctor": "samu_batch.cli.doctor",
 }
 SUMMARIES = {
     "enhance": "Enhance maps: files, URLs, EMDB ids, or a LIST of them.",
@@ -22,6 +28,7 @@ SUMMARIES = {
     "fetch": "Only download, for nodes without a network.",
     "status": "Show how far a run is; works while it is going.",
     "report": "Rebuild a run's report.html, report.jsonl and failed.txt.",
+    "evaluate": "Compare a map with an atomic model, by phenix's own code.",
     "engine": "List engines and compare their speed.",
     "doctor": "Say what this machine can run, and why not the rest.",
 }
@@ -62,6 +69,15 @@ def cli() -> None:
     """
 
 
+def every_command() -> Iterator[click.Command]:
+    """Import and iterate over all commands that take options, those of groups included."""
+    for name in COMMANDS:
+        command = getattr(importlib.import_module(COMMANDS[name]), name)
+        yield from command.commands.values() if isinstance(command, click.Group) else (command,)
+
+
 def main() -> None:
     """Run the command line; the exit status is that of docs/run-directory.md."""
-    sys.exit(cli())
+    # A command that does not resume dies of Ctrl-C itself, so that shells and loops see that it was interrupted.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(cli(prog_name="samu-batch"))

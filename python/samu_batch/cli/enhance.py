@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from samu_batch.cli.options import map_options, read_entries, take_map_options
-from samu_batch.cli.settings import SettingsCommand, Share, allowed
+from samu_batch.cli.options import map_options, read_entries, read_spec, take_map_options
+from samu_batch.cli.outcome import conclude, work
+from samu_batch.cli.settings import SettingsCommand, Share, explicit
 from samu_batch.cli.signals import Stopped, stopping_signals
 
 if TYPE_CHECKING:
@@ -21,11 +23,10 @@ if TYPE_CHECKING:
     from samu_batch.entries import Entry
     from samu_batch.model import ModelSpec
     from samu_batch.run_directory import RunDirectory
-    from samu_batch.task import MapOptions, MapReport, MapTask
+    from samu_batch.task import MapOptions, MapTask
 
-EXIT_SOME_FAILED = 1
-EXIT_STOPPED_EARLY = 75
-DISK_FULL_BYTES = 16 << 20
+INHERITED = {"model": "model", "grid": "grid", "format_": "format"}
+"""Options that a RUN keeps: those that change bytes, by parameter and by their name in ``run.json``."""
 
 
 @click.command(cls=SettingsCommand)
@@ -56,11 +57,11 @@ DISK_FULL_BYTES = 16 << 20
     "--max-failures", type=Share(), default="0", show_default=True, help="Failures that still count as success."
 )
 @click.option("--retry-failed", is_flag=True, help="Try all failures again, not only the passing ones.")
-@click.option("--update", is_flag=True, help="Redo what another model or other options change.")
+@click.option("--update", is_flag=True, help="Redo what another model, other options or a newer revision change.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print each map's reason to run or to skip, and stop.")
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @click.option("-v", "--verbose", is_flag=True, help="Explain failures in full.")
-@click.option("--json", "as_json", is_flag=True, help="Print a receipt a line on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print a receipt a line on stdout; with -n the reasons.")
 def enhance(entries: tuple[str, ...], **values: Any) -> None:
     r"""Enhance maps.
 
@@ -71,65 +72,98 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
     A run that was stopped is resumed by the same command; what is done is never done again.
 
     \b
-    Exit status: 0 every map done, 1 some failed, 2 the command was wrong, 75 stopped early with maps left,
-    130 and 143 stopped by a signal.
+    Exit status: 0 every map done, 1 some failed, 2 the command was wrong and nothing ran,
+    75 stopped early with maps left (full disk, network gone), 130 and 143 stopped by a signal.
     """
-    logging.basicConfig(level=logging.DEBUG if values["verbose"] else logging.WARNING, format="%(name)s: %(message)s")
-    logging.getLogger("samu_batch").setLevel(logging.DEBUG if values.pop("verbose") else logging.INFO)
-    options, devices = take_map_options(values)
+    _log(verbose=values["verbose"])
+    if values["output"] and values["run"]:
+        raise click.UsageError("--output writes one file and no RUN: it does not go with -o")
     listed = read_entries(entries)
-    spec = _model(options)
     run = None if values["output"] else _run_directory(entries, listed, values["run"])
+    _inherit(values, run)
+    dask = _with_dask(values)
+    options, devices = take_map_options(values, maps=len(listed) if dask else 1)
+    dask = dask and (len(devices) > 1 or values["executor"] == "dask" or values["scheduler"] is not None)
+    options = replace(options, update=values["update"], memory=options.memory // (_in_flight() if dask else 1))
+    spec = read_spec(options)
     tasks = _tasks(run, listed, options, output=values["output"])
-    if run is not None and not values["as_json"]:
-        click.echo(run.path)
+    _refuse(run, tasks, spec, options, update=values["update"])
+    if run is not None:
+        click.echo(run.path, err=values["as_json"])
     decisions = _decide(tasks, spec, update=values["update"] or run is None, retry_failed=values["retry_failed"])
     if values["dry_run"]:
-        for decision in decisions:
-            click.echo(f"{decision.task.entry.id}\t{decision.reason}")
+        _show(decisions, as_json=values["as_json"])
         return
-    status = 0
+    executor = _executor(decisions, devices, scheduler=values["scheduler"], dask=dask)
     try:
         with stopping_signals():
             if run is not None:
-                _begin(run, listed, spec, options, update=values["update"])
-            executor = _executor(values["executor"], devices, options, decisions, scheduler=values["scheduler"])
-            status = _enhance(decisions, executor, quiet=values["quiet"], as_json=values["as_json"])
+                _begin(run, listed, spec, options)
+            status = _work(decisions, executor, values)
     except Stopped as stopped:
         click.echo("stopped by a signal; the same command goes on from here", err=True)
         status = stopped.status
-    concluded = _conclude(run, tasks, max_failures=values["max_failures"], as_json=values["as_json"])
+    concluded = conclude(run, tasks, max_failures=values["max_failures"], as_json=values["as_json"])
     sys.exit(status or concluded)
 
 
-def _model(options: MapOptions) -> ModelSpec:
-    from samu_batch.errors import SamuError
-    from samu_batch.model import ModelSpec
-
-    try:
-        return ModelSpec.load("identity" if options.engine == "identity" else options.model)
-    except (SamuError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
+def _log(*, verbose: bool) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("samu_batch").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def _run_directory(arguments: Sequence[str], listed: Sequence[Entry], named: Path | None) -> RunDirectory:
+    from samu_batch.map_names import name_of
     from samu_batch.run_directory import RunDirectory
+    from samu_batch.sources import is_list
 
     if named is not None:
         return RunDirectory(named)
     first = arguments[0]
     if first == "-":
         raise click.UsageError("a list on standard input has no name: give the RUN with -o")
-    holding = RunDirectory.holding(Path(first))
+    holding = RunDirectory.holding(first)
     if holding is not None:
         return holding
-    stem = Path(first).name.removesuffix(".gz").rsplit(".", 1)[0] if Path(first).exists() else listed[0].id
-    return RunDirectory(Path(f"{stem}_enhanced"))
+    if is_list(first):
+        return RunDirectory(Path(f"{Path(first).stem}_enhanced"))
+    stem = name_of(listed[0].source) if listed[0].kind == "file" else ""
+    return RunDirectory(Path(f"{stem or listed[0].id}_enhanced"))
+
+
+def _inherit(values: dict[str, Any], run: RunDirectory | None) -> None:
+    """Take what changes bytes from the RUN where the command does not say it."""
+    from samu_batch.run_directory import RunMismatchError
+
+    try:
+        settings = run.settings if run is not None else None
+    except RunMismatchError as error:
+        raise click.UsageError(str(error)) from error
+    if settings is None:
+        return
+    before = {"model": settings["model"]["name"], **settings["options"]}
+    for parameter, name in INHERITED.items():
+        if not explicit(parameter):
+            values[parameter] = before[name]
+
+
+def _with_dask(values: dict[str, Any]) -> bool:
+    """Whether Dask may run this command: it is asked for, or nothing is against it."""
+    if values["executor"] == "serial" and values["scheduler"]:
+        raise click.UsageError("--scheduler joins a Dask cluster: it does not go with --executor serial")
+    return bool(values["executor"] != "serial" and not values["output"])
+
+
+def _in_flight() -> int:
+    from samu_batch.executors.dask import IN_FLIGHT
+
+    return IN_FLIGHT
 
 
 def _tasks(
     run: RunDirectory | None, listed: Sequence[Entry], options: MapOptions, *, output: Path | None
 ) -> list[MapTask]:
+    from samu_batch.run_directory import output_suffix
     from samu_batch.task import MapTask
 
     if run is not None:
@@ -137,8 +171,31 @@ def _tasks(
     assert output is not None
     if len(listed) != 1:
         raise click.UsageError(f"--output takes one ENTRY, not {len(listed)}")
+    # Viewers place .mrc by ORIGIN, .map and .ccp4 by n*start: another suffix would move the map.
+    suffix = output_suffix(listed[0], options)
+    like = {".map", ".ccp4"} if suffix in (".map", ".ccp4") else {suffix}
+    if output.suffix.lower() not in like:
+        raise click.UsageError(f"--output {output}: name it {' or '.join(sorted(like))}, by which viewers place it")
     receipt = output.with_name(output.name + ".json")
     return [MapTask(entry=listed[0], options=options, output=output, receipt=receipt)]
+
+
+def _refuse(
+    run: RunDirectory | None, tasks: Sequence[MapTask], spec: ModelSpec, options: MapOptions, *, update: bool
+) -> None:
+    """Refuse what would spoil an input, or mix two models in one RUN."""
+    from samu_batch.run_directory import RunMismatchError
+
+    inputs = {str(Path(task.entry.source).resolve()) for task in tasks if task.entry.kind == "file"}
+    for task in tasks:
+        for path in (task.output, task.receipt):
+            if str(path.resolve()) in inputs:
+                raise click.UsageError(f"{path} is an input; it would be overwritten")
+    try:
+        if run is not None and not update:
+            run.check(spec, options)
+    except RunMismatchError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _decide(tasks: Sequence[MapTask], spec: ModelSpec, *, update: bool, retry_failed: bool) -> list[Decision]:
@@ -147,30 +204,20 @@ def _decide(tasks: Sequence[MapTask], spec: ModelSpec, *, update: bool, retry_fa
     return plan_batch(tasks, spec=spec, retry_failed=retry_failed, update=update)
 
 
-def _begin(run: RunDirectory, listed: Sequence[Entry], spec: ModelSpec, options: MapOptions, *, update: bool) -> None:
-    from samu_batch.journal import versions
-    from samu_batch.run_directory import RunMismatchError
-
-    try:
-        run.begin(listed, spec=spec, options=options, version=versions()["samu-batch"], update=update)
-    except RunMismatchError as error:
-        raise click.UsageError(str(error)) from error
+def _show(decisions: Sequence[Decision], *, as_json: bool) -> None:
+    for decision in decisions:
+        name, reason = decision.task.entry.id, decision.reason
+        click.echo(json.dumps({"id": name, "reason": reason}) if as_json else f"{name}\t{reason}")
 
 
-def _executor(
-    name: str,
-    devices: Sequence[str],
-    options: MapOptions,
-    decisions: Sequence[Decision],
-    *,
-    scheduler: str | None,
-) -> Executor:
-    """Choose the loop; an engine that cannot be loaded is a wrong command, not ten thousand failures."""
+def _executor(decisions: Sequence[Decision], devices: Sequence[str], *, scheduler: str | None, dask: bool) -> Executor:
+    """Make the loop; an engine that cannot be loaded is a wrong command, not ten thousand failures."""
     from samu_batch.batch import process_engine
     from samu_batch.errors import SamuError
 
     waiting = sum(decision.run for decision in decisions)
-    if scheduler or name == "dask" or (name == "auto" and min(len(devices), waiting) > 1):
+    options = decisions[0].task.options
+    if dask:
         from samu_batch.executors.dask import DaskExecutor
 
         return DaskExecutor(devices[: max(1, waiting)], threads=options.threads, scheduler=scheduler)
@@ -184,51 +231,20 @@ def _executor(
     return SerialExecutor()
 
 
-def _enhance(decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_json: bool) -> int:
-    """Run what is to be run; return a status only when the run stopped early."""
-    from samu_batch.batch import run_batch
-    from samu_batch.progress import Progress
+def _begin(run: RunDirectory, listed: Sequence[Entry], spec: ModelSpec, options: MapOptions) -> None:
+    from samu_batch.errors import StoreError
+    from samu_batch.journal import versions
 
-    todo = [decision for decision in decisions if decision.run]
-    if not todo:
-        return 0
-    with Progress(todo, quiet=quiet) as progress:
-        for report in progress.watch(run_batch([decision.task for decision in todo], executor)):
-            if as_json:
-                click.echo(report.to_json().replace("\n", ""))
-            if report.kind == "store" and _disk_full(todo[0].task):
-                click.echo(f"stopped: the disk is full ({report.message}); free some and run this again", err=True)
-                return EXIT_STOPPED_EARLY
-    return 0
+    try:
+        run.begin(listed, spec=spec, options=options, version=versions()["samu-batch"])
+    except StoreError as error:
+        raise click.UsageError(str(error)) from error
 
 
-def _disk_full(task: MapTask) -> bool:
-    places = [task.receipt.parent, task.options.scratch]
-    return any(place is not None and shutil.disk_usage(place).free < DISK_FULL_BYTES for place in places)
+def _work(decisions: Sequence[Decision], executor: Executor, values: dict[str, Any]) -> int:
+    from samu_batch.errors import EngineError
 
-
-def _conclude(run: RunDirectory | None, tasks: Sequence[MapTask], *, max_failures: str, as_json: bool) -> int:
-    from samu_batch.report import write_reports
-    from samu_batch.run_directory import read_receipt
-
-    reports = [report for task in tasks if (report := read_receipt(task.receipt)) is not None]
-    failed = [report for report in reports if not report.done]
-    if run is not None:
-        write_reports(run)
-    if not as_json:
-        _summarise(run, tasks, reports, failed)
-    if len(reports) < len(tasks):
-        return EXIT_STOPPED_EARLY
-    return EXIT_SOME_FAILED if len(failed) > allowed(max_failures, len(tasks)) else 0
-
-
-def _summarise(
-    run: RunDirectory | None, tasks: Sequence[MapTask], reports: Sequence[MapReport], failed: Sequence[MapReport]
-) -> None:
-    click.echo(f"{len(reports) - len(failed)} of {len(tasks)} maps done, {len(failed)} failed")
-    if run is None:
-        click.echo(tasks[0].output if not failed else f"{failed[0].kind}: {failed[0].message}")
-        return
-    click.echo(f"report: {run.path / 'report.html'}")
-    if failed:
-        click.echo(f"failed: {run.path / 'failed.txt'}")
+    try:
+        return work(decisions, executor, quiet=values["quiet"], as_json=values["as_json"])
+    except (EngineError, ConnectionError) as error:  # no engine loads in the workers, or there are none
+        raise click.UsageError(str(error)) from error

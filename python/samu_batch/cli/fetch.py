@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from samu_batch.cli.options import read_entries, source_options
+from samu_batch.cli.outcome import EXIT_SOME_FAILED, EXIT_STOPPED_EARLY
 from samu_batch.cli.settings import SettingsCommand
 
 
@@ -18,22 +19,28 @@ def fetch(entries: tuple[str, ...], **values: Any) -> None:
     """Only download maps into the cache; `samu-batch enhance --offline` then finds them there.
 
     Run it where there is a network (a cluster's login node). It resumes what it had begun. The paths of the maps go to
-    standard output. Exit status: 0 all there, 1 some failed.
+    standard output. Maps that are files already are left out. Exit status: 0 all there, 1 some failed, 75 network
+    gone.
     """
     from samu_batch.emdb import DEFAULT_MIRRORS
     from samu_batch.errors import SamuError
-    from samu_batch.fetch import fetch_map
+    from samu_batch.fetch import fetch_map, network_gone
     from samu_batch.locate import default_cache
 
     cache = values["cache"] or default_cache()
     mirrors = tuple(values["mirrors"]) or DEFAULT_MIRRORS
     failed = 0
-    for entry in read_entries(entries):
-        if entry.kind == "file":
-            continue
+    remote = [entry for entry in read_entries(entries) if entry.kind != "file"]
+    for number, entry in enumerate(remote, start=1):
         try:
-            click.echo(fetch_map(entry, cache, mirrors=mirrors, offline=values["offline"]))
+            path = fetch_map(entry, cache, mirrors=mirrors, offline=values["offline"])
         except SamuError as error:
             failed += 1
-            click.echo(f"{entry.id} {error.kind}: {error}", err=True)
-    sys.exit(1 if failed else 0)
+            click.echo(f"[{number}/{len(remote)}] {entry.id} {error.kind}: {error}", err=True)
+            if error.kind == "fetch" and entry.kind == "emdb" and network_gone(mirrors):
+                click.echo("stopped: no mirror answers, the network may be gone; run this again", err=True)
+                sys.exit(EXIT_STOPPED_EARLY)
+            continue
+        click.echo(path)
+        click.echo(f"[{number}/{len(remote)}] {entry.id} {path.stat().st_size / 1e6:.1f} MB", err=True)
+    sys.exit(EXIT_SOME_FAILED if failed else 0)

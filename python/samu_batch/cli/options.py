@@ -15,19 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from samu_batch.entries import Entry
+    from samu_batch.model import ModelSpec
     from samu_batch.task import MapOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 DEFAULT_MODEL = "samu-lite"
 
-_SOURCE = [
+_SOURCE: list[Decorator] = [
     click.option(
         "--mirror",
         "mirrors",
         multiple=True,
         type=Mirrors(),
-        envvar="SAMU_MIRRORS",
+        envvar=["SAMU_MIRRORS", "SAMU_MIRROR"],
         help="Root with EMDB's layout: https, http or a local folder; may be repeated.",
     ),
     click.option("--offline", is_flag=True, help="Never use the network; take maps from the cache."),
@@ -37,7 +39,7 @@ _SOURCE = [
         help="Where `fetch` keeps maps.  [default: ~/.cache/samu-batch]",
     ),
 ]
-_MAP = [
+_MAP: list[Decorator] = [
     click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or path of a model."),
     click.option("--engine", default="auto", show_default=True, help="Engine; one asked for by name never falls back."),
     click.option("--devices", default="all", show_default=True, help="all, cpu, or GPU numbers such as 0,1."),
@@ -87,13 +89,16 @@ def map_options(command: F) -> F:
     return _decorated(command, _SOURCE + _MAP)
 
 
-def take_map_options(values: dict[str, Any]) -> tuple[MapOptions, tuple[str, ...]]:
-    """Remove the shared options from ``values``; return them with one device per worker."""
+def take_map_options(values: dict[str, Any], *, maps: int) -> tuple[MapOptions, tuple[str, ...]]:
+    """Remove the shared options from ``values``; return them with one device per worker, at most one per map."""
     from samu_batch.emdb import DEFAULT_MIRRORS
     from samu_batch.machine import chosen_devices, cores, default_memory
     from samu_batch.task import MapOptions
 
-    devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))
+    try:
+        devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))[:maps]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     options = MapOptions(
         model=values.pop("model"),
         engine=values.pop("engine"),
@@ -112,6 +117,23 @@ def take_map_options(values: dict[str, Any]) -> tuple[MapOptions, tuple[str, ...
     return options, devices
 
 
+def read_spec(options: MapOptions) -> ModelSpec:
+    """Return the spec of the model that ``options`` name.
+
+    Raises
+    ------
+    click.UsageError
+        There is none.
+    """
+    from samu_batch.errors import SamuError
+    from samu_batch.model import ModelSpec
+
+    try:
+        return ModelSpec.load("identity" if options.engine == "identity" else options.model)
+    except SamuError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def read_entries(arguments: Sequence[str]) -> list[Entry]:
     """Parse ENTRY arguments; a RUN stands for its list.
 
@@ -121,15 +143,15 @@ def read_entries(arguments: Sequence[str]) -> list[Entry]:
         A line cannot be read: nothing runs.
     """
     from samu_batch.entries import BadListError, parse_entries
-    from samu_batch.run_directory import RunDirectory
+    from samu_batch.run_directory import RunDirectory, RunMismatchError
 
     try:
         return parse_entries(arguments, stdin=sys.stdin, run_entries=lambda path: RunDirectory(path).entries)
-    except BadListError as error:
+    except (BadListError, RunMismatchError) as error:
         raise click.UsageError(str(error)) from error
 
 
-def _decorated(command: F, options: list[Callable[[F], F]]) -> F:
+def _decorated(command: F, options: list[Decorator]) -> F:
     for option in reversed(options):
-        command = option(command)
+        option(command)  # click notes it on the function itself
     return command

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samu_batch.cli.options import map_options, read_entries, take_map_options
+from samu_batch.cli.options import map_options, read_entries, read_spec, take_map_options
 from samu_batch.cli.settings import SettingsCommand
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
     """Tell voxels, cubes, time, memory and disk of each map and in total, before anything runs.
 
     Local and cached maps are read from their headers; the time is that of the engine on two cubes of noise, so it is an
-    upper bound for maps with empty parts.
+    upper bound for maps with empty parts. The memory is that of the tiler; the engine's own comes on top.
     """
     from samu_batch.cost import map_cost
     from samu_batch.errors import SamuError
     from samu_batch.locate import local_path
-    from samu_batch.model import ModelSpec
 
-    options, devices = take_map_options(values)
-    spec = ModelSpec.load(options.model)
+    listed = read_entries(entries)
+    options, devices = take_map_options(values, maps=len(listed))
+    spec = read_spec(options)
     costs: dict[str, MapCost | str] = {}
-    for entry in read_entries(entries):
+    for entry in listed:
         path = local_path(entry, options)
         try:
             costs[entry.id] = "not fetched yet" if path is None else map_cost(path, spec=spec, options=options)
@@ -49,12 +49,22 @@ def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
 
 
 def seconds_per_cube(options: MapOptions) -> float:
-    """Time the engine on two cubes of noise, the first of which warms it up."""
+    """Time the engine on two cubes of noise, the first of which warms it up.
+
+    Raises
+    ------
+    click.UsageError
+        It cannot run here.
+    """
     import numpy as np
 
     from samu_batch.batch import process_engine
+    from samu_batch.errors import EngineError
 
-    engine = process_engine(options)
+    try:
+        engine = process_engine(options)
+    except EngineError as error:
+        raise click.UsageError(str(error)) from error
     cube = np.random.default_rng(0).random((1, 1, *(engine.spec.cube,) * 3), dtype=np.float32)
     engine.run(cube)
     start = time.perf_counter()

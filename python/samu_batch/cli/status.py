@@ -39,17 +39,24 @@ def status(run: Path, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the receipts, one a line.")
 def report(run: Path, *, as_json: bool) -> None:
     """Rebuild report.html, report.jsonl and failed.txt of RUN from its receipts."""
+    from samu_batch.errors import StoreError
     from samu_batch.report import write_reports
 
     directory = _opened(run)
-    write_reports(directory)
+    try:
+        write_reports(directory)
+    except StoreError as error:
+        raise click.UsageError(str(error)) from error
     click.echo((run / "report.jsonl").read_text() if as_json else run / "report.html", nl=not as_json)
 
 
 def _opened(path: Path) -> RunDirectory:
-    from samu_batch.run_directory import RunDirectory
+    from samu_batch.run_directory import RunDirectory, RunMismatchError
 
     run = RunDirectory(path)
-    if run.settings is None:
-        raise click.UsageError(f"{path} is no RUN of samu-batch: it has no run.json")
+    try:
+        if run.settings is None:
+            raise click.UsageError(f"{path} is no RUN of samu-batch: it has no run.json")
+    except RunMismatchError as error:
+        raise click.UsageError(str(error)) from error
     return run

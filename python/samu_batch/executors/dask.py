@@ -28,6 +28,7 @@ IN_FLIGHT = 3
 """Tasks of one worker: one ingested, one in the engine, one exported."""
 
 LOSSES_ALONE = 3
+START_SECONDS = 120
 
 SETTINGS = {
     # A lost worker must be reported at once; the ledger here decides what runs again.
@@ -53,14 +54,23 @@ class DaskExecutor:
         Address of a running cluster; its workers must be able to import samu_batch.
     """
 
+    in_this_process = False
+
     def __init__(self, devices: Sequence[str], *, threads: int, scheduler: str | None = None) -> None:
         self._devices = devices
         self._threads = threads
         self._scheduler = scheduler
 
     def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
-        """Yield the reports of ``tasks`` as they finish."""
+        """Yield the reports of ``tasks`` as they finish.
+
+        Raises
+        ------
+        ConnectionError
+            No scheduler answers, or no worker starts.
+        """
         with dask.config.set(SETTINGS), self._client() as client:
+            client.run(_log_here, logging.getLogger("samu_batch").level)
             window = IN_FLIGHT * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
             yield from _windowed(client, process, tasks, window=window)
 
@@ -68,7 +78,7 @@ class DaskExecutor:
     def _client(self) -> Iterator[Client]:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if self._scheduler is not None:
-            with Client(self._scheduler, timeout=30) as client:
+            with _joined(self._scheduler) as client:
                 yield client
             return
         workers = {f"{device}-{n}": self._worker(device) for n, device in enumerate(self._devices)}
@@ -80,7 +90,10 @@ class DaskExecutor:
             SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
             Client(cluster) as client,
         ):
-            client.wait_for_workers(len(workers), timeout=120)
+            try:
+                client.wait_for_workers(len(workers), timeout=START_SECONDS)
+            except TimeoutError as error:
+                raise ConnectionError(f"no {len(workers)} workers within {START_SECONDS} s") from error
             yield client
 
     def _worker(self, device: str) -> dict[str, object]:
@@ -94,6 +107,24 @@ class DaskExecutor:
             "host": "127.0.0.1",
         }
         return {"cls": Nanny, "options": options | {"dashboard": False}}
+
+
+def _joined(scheduler: str) -> Client:
+    """Join a cluster that runs already."""
+    try:
+        client = Client(scheduler, timeout=30)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConnectionError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+    if not client.scheduler_info(n_workers=-1)["workers"]:
+        client.close()
+        raise ConnectionError(f"the Dask scheduler at {scheduler} has no workers")
+    return client
+
+
+def _log_here(level: int) -> None:
+    """Let a worker say on its stderr what a single process would."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("samu_batch").setLevel(level)
 
 
 def _windowed(

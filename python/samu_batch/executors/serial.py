@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class SerialExecutor:
     """Runs every task in turn, here."""
 
+    in_this_process = True
+
     def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
         """Yield the report of each task, in order."""
         return map(process, tasks)
