@@ -51,8 +51,8 @@ class Evaluation:
         Of the model; the mean B factor as deposited, in square angstrom.
     deposited, flat
         Figures against the model with its own B factors, and with ``flat_b`` for every atom: ``cc_box``, ``cc_mask``,
-        ``cc_volume``, ``cc_peaks``; ``chains`` and ``residues``, each with its ``cc``; ``masked`` and ``unmasked``, each
-        with ``d_fsc_05`` and ``d_model`` in angstrom and the curve ``fsc`` over ``inverse_d`` (1/angstrom).
+        ``cc_volume``, ``cc_peaks``; ``chains`` and ``residues``, each with its ``cc``; ``masked`` and ``unmasked``,
+        each with ``d_fsc_05`` and ``d_model`` in angstrom and the curve ``fsc`` over ``inverse_d`` (1/angstrom).
     """
 
     map: str
@@ -98,7 +98,7 @@ def evaluate_map(map_path: Path, model: Path, *, resolution: float, flat_b: floa
 
 
 def write_job(map_path: Path, model: Path, scratch: Path) -> dict[str, Any]:
-    """Write a map's voxels for :mod:`samu_batch._cctbx` into ``scratch``; return the job that names them (ZYX, angstrom).
+    """Write a map's voxels into ``scratch``; return the job for :mod:`samu_batch._cctbx` that names them (ZYX, A).
 
     Raises
     ------

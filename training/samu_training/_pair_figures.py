@@ -1,7 +1,7 @@
 """Figures of one map against its model, in cctbx's own process: what :mod:`samu_training.pairs` compares.
 
-One job (JSON, as :func:`samu_batch.evaluate.write_job` makes it, with ``resolution`` and ``sharpen``) on standard input,
-one JSON object on standard output. Correlations and FSC are phenix's own code.
+One job on standard input (as :func:`samu_batch.evaluate.write_job` makes it, with ``resolution`` and ``sharpen``), one
+JSON object on standard output. Correlations and FSC are phenix's own code.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def _masked_fsc(pair: Pair, *, resolution: float) -> float | None:
 def _best_b(pair: Pair, reference: Any, *, resolution: float) -> dict[str, Any]:
     """Find the global B factor that brings the map closest to ``reference``: by CC_mask, and by CC_box.
 
-    Sharpening amplifies noise, so a low-pass belongs to it: to the reference's resolution or the map's own, whichever is
-    better.
+    Sharpening amplifies noise, so a low-pass belongs to it: to the reference's resolution or to the map's own, the
+    better of the two.
     """
     from cctbx import maptbx, miller
     from mmtbx.maps.correlation import from_map_map, from_map_map_selection

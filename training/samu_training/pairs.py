@@ -1,22 +1,22 @@
-"""The judge: are real maps closer to their models after enhancement?
+"""The judge of training: compares real maps with their models before and after enhancement.
 
 ::
 
     python -m samu_training.pairs                                   samu-lite, as installed
-    python -m samu_training.pairs --model run/samu-lite.onnx        any model by name, or by the path of its sidecar or ONNX
-    python -m samu_training.pairs --model identity                  must change nothing
+    python -m samu_training.pairs --model run/samu-lite.onnx        any model: its name, or its sidecar's or ONNX file
+    python -m samu_training.pairs --model identity                  what resampling alone does
     python -m samu_training.pairs --only 3j06 --only 5ly6 --json    some maps; everything as JSON
 
 SAMU_DATA names the folder of real maps, with its ``manifest.csv``. Taken are the pairs from 3.3 to 8 A whose model was
-not docked by us and sits in the density (``pair_check`` neither weak nor failed), and whose resolution is known. Each map
-is enhanced by samu-batch itself and written on its own grid. For deposited and enhanced map alike:
+not docked by us and sits in the density (``pair_check`` neither weak nor failed), and whose resolution is known. Each
+map is enhanced by samu-batch itself and written on its own grid. For deposited and enhanced map alike:
 
 - CC_mask, CC_box: with the model's map at 3 A and one B of 30 A^2, the same sharp reference before and after;
-- FSC=0.5: where the masked FSC with the model falls to 0.5, in A (smaller is better), with the model's own B factors and
-  with the flat one; no radial scaling, so no sharpening, changes it;
+- FSC=0.5: where the masked FSC with the model first falls to 0.5, in A (smaller is better), with the model's own B
+  factors and with the flat one; no radial scaling of the map, so no sharpening, changes it;
 - CC_box own B: with the model's map at the reported resolution, B factors as deposited (see docs/evaluate.md);
-- best B: CC_mask and CC_box of the first kind after the best single B factor and low-pass (3 A or the map's resolution),
-  found per map against the model: an upper bound for global sharpening.
+- best B: CC_mask and CC_box of the first kind after the best single B factor and low-pass (3 A or the reported
+  resolution), found per map against the model: an upper bound for global sharpening.
 
 Figures are kept by the hashes of map, model and this code (``--cache``), so those of deposited maps are computed once.
 Needs ``pip install 'samu-batch[evaluate]'``.
@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import inspect
 import json
 import os
 import queue
@@ -142,7 +143,7 @@ def judge(pair: RealPair, engine: Engine, *, options: MapOptions, cache: Path) -
 
 def figures_of(map_path: Path, pair: RealPair, *, cache: Path, sharpen: bool) -> Figures:
     """Return the figures of a map against the model of a pair, from the cache where they are known."""
-    code = [Path(module.__file__).read_text() for module in (_cctbx, _pair_figures)]
+    code = [inspect.getsource(module) for module in (_cctbx, _pair_figures)]
     asked = [sha256_of(map_path), sha256_of(pair.model), pair.resolution, sharpen, *code]
     kept = cache / (hashlib.sha256(json.dumps(asked).encode()).hexdigest() + ".json")
     if kept.exists():
@@ -186,7 +187,10 @@ def table(rows: Sequence[Row]) -> str:
         best = [row.before[f"best_b_{name}"] for name in ("cc_mask", "cc_box")]
         cells += [f"{found['cc']:.3f} ({found['b']})" for found in best]
         lines.append(f"| {row.pair.name} | {row.pair.resolution} | {' | '.join(cells)} |")
-    means = [_change(*(_mean(of[name] for of in side) for side in _sides(rows)), METRICS[name][1]) for name in METRICS]
+    before, after = [row.before for row in rows], [row.after for row in rows]
+    means = [
+        _change(_mean(of[name] for of in before), _mean(of[name] for of in after), METRICS[name][1]) for name in METRICS
+    ]
     means += [f"{_mean(row.before[f'best_b_{name}']['cc'] for row in rows):.3f}" for name in ("cc_mask", "cc_box")]
     return "\n".join([*lines, f"| mean | | {' | '.join(means)} |"])
 
@@ -229,10 +233,6 @@ def _spell(summary_of: dict[str, Any]) -> str:
 
 def _change(before: float | None, after: float | None, decimals: int) -> str:
     return " -> ".join("-" if value is None else f"{value:.{decimals}f}" for value in (before, after))
-
-
-def _sides(rows: Sequence[Row]) -> tuple[list[Figures], list[Figures]]:
-    return [row.before for row in rows], [row.after for row in rows]
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -59,17 +59,14 @@ def _table(evaluation: Evaluation) -> str:
     from samu_batch.evaluate import CORRELATIONS
 
     own, flat = evaluation.deposited, evaluation.flat
-    rows = [(name.replace("cc", "CC"), f"{own[name]:.3f}", f"{flat[name]:.3f}") for name in CORRELATIONS]
-    for name, key in (("FSC=0.5", "d_fsc_05"), ("d_model", "d_model")):
+    rows = [("", f"deposited B (mean {evaluation.mean_b:.0f})", f"flat B of {evaluation.flat_b:g}")]
+    rows += [(name.replace("cc", "CC"), f"{own[name]:.3f}", f"{flat[name]:.3f}") for name in CORRELATIONS]
+    for title, key in (("FSC=0.5", "d_fsc_05"), ("d_model", "d_model")):
         for mask in ("masked", "unmasked"):
-            rows.append((f"{name}, {mask}", *(_angstrom(of[mask][key]) for of in (own, flat))))
-    rows += [(f"CC of chain {d['chain_id']}", f"{d['cc']:.3f}", f"{f['cc']:.3f}") for d, f in _chains(own, flat)]
-    head = ("", f"deposited B (mean {evaluation.mean_b:.0f})", f"flat B of {evaluation.flat_b:g}")
-    return "\n".join(f"{name:22}{own_b:>22}{flat_b:>16}" for name, own_b, flat_b in (head, *rows))
-
-
-def _chains(own: dict, flat: dict) -> zip:  # type: ignore[type-arg]
-    return zip(own["chains"], flat["chains"], strict=True)
+            rows.append((f"{title}, {mask}", _angstrom(own[mask][key]), _angstrom(flat[mask][key])))
+    for with_own, with_flat in zip(own["chains"], flat["chains"], strict=True):
+        rows.append((f"CC of chain {with_own['chain_id']}", f"{with_own['cc']:.3f}", f"{with_flat['cc']:.3f}"))
+    return "\n".join(f"{name:22}{own_b:>22}{flat_b:>16}" for name, own_b, flat_b in rows)
 
 
 def _angstrom(value: float | None) -> str:
