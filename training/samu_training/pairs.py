@@ -5,11 +5,13 @@
     python -m samu_training.pairs                                   samu-lite, as installed
     python -m samu_training.pairs --model run/samu-lite.onnx        any model: its name, or its sidecar's or ONNX file
     python -m samu_training.pairs --model identity                  what resampling alone does
+    python -m samu_training.pairs --grid model                      both maps on the model's grid of 1 A
     python -m samu_training.pairs --only 3j06 --only 5ly6 --json    some maps; everything as JSON
 
 SAMU_DATA names the folder of real maps, with its ``manifest.csv``. Taken are the pairs from 3.3 to 8 A whose model was
 not docked by us and sits in the density (``pair_check`` neither weak nor failed), and whose resolution is known. Each
-map is enhanced by samu-batch itself and written on its own grid. For deposited and enhanced map alike:
+map is enhanced by samu-batch itself and written on its own grid, as users get it; where the voxel is larger than 1.5 A
+that grid cannot hold a map at 3 A, and ``--grid model`` is the fairer one. For deposited and enhanced map alike:
 
 - CC_mask, CC_box: with the model's map at 3 A and one B of 30 A^2, the same sharp reference before and after;
 - FSC=0.5: where the masked FSC with the model first falls to 0.5, in A (smaller is better), with the model's own B
@@ -37,7 +39,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from samu_batch import _cctbx
 from samu_batch.engine import load_engine
@@ -47,25 +49,18 @@ from samu_batch.evaluate import ask, write_job
 from samu_batch.files import sha256_of, writing_aside
 from samu_batch.locate import default_cache
 from samu_batch.machine import cores
+from samu_batch.model import IDENTITY
 from samu_batch.task import MapOptions, MapTask
 from samu_training import _pair_figures
+from samu_training._pair_table import Row, spelled, summary, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from samu_batch.engine import Engine
-
-Figures = dict[str, Any]
+    from samu_training._pair_table import Figures
 
 RESOLUTIONS = 3.3, 8.0
-METRICS = {
-    "cc_mask": ("CC_mask", 3, 1),
-    "cc_box": ("CC_box", 3, 1),
-    "d_fsc_05": ("FSC=0.5", 2, -1),
-    "d_fsc_05_flat": ("FSC=0.5 flat B", 2, -1),
-    "cc_box_own": ("CC_box own B", 3, 1),
-}
-"""Title, decimals, and whether more or less is better."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +72,6 @@ class RealPair:
     resolution: float
     map: Path
     model: Path
-
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of one pair before and after enhancement."""
-
-    pair: RealPair
-    before: Figures
-    after: Figures
-
-    def gain(self, metric: str) -> float:
-        """Return by how much the enhanced map is better; NaN where a figure could not be had."""
-        before, after = self.before[metric], self.after[metric]
-        return float("nan") if None in (before, after) else METRICS[metric][2] * (after - before)
 
 
 def read_pairs(data: Path, *, only: Sequence[str] = ()) -> list[RealPair]:
@@ -121,24 +102,33 @@ def _counts(row: dict[str, str]) -> bool:
 def judge(pair: RealPair, engine: Engine, *, options: MapOptions, cache: Path) -> Row:
     """Enhance the map of a pair, and compare both maps with the model.
 
+    On the model's grid the deposited map is resampled too, by the identity engine.
+
     Raises
     ------
     RuntimeError
         The map could not be enhanced.
     """
     with tempfile.TemporaryDirectory(prefix="samu-pairs-") as folder:
-        output = Path(folder) / pair.map.name.removesuffix(".gz")
-        task = MapTask(
-            entry=Entry(id=pair.name, source=str(pair.map.absolute()), kind="file"),
-            options=options,
-            output=output,
-            receipt=output.with_suffix(".json"),
+        deposited = pair.map
+        if options.grid == "model":
+            deposited = _enhanced(pair, load_engine(IDENTITY), Path(folder) / "deposited.mrc", options=options)
+        enhanced = Path(folder) / pair.map.name.removesuffix(".gz")
+        _enhanced(pair, engine, enhanced, options=options)
+        return Row(
+            pair,
+            before=figures_of(deposited, pair, cache=cache, sharpen=True),
+            after=figures_of(enhanced, pair, cache=cache, sharpen=False),
         )
-        report = enhance_map(task, engine)
-        if not report.done:
-            raise RuntimeError(f"{pair.name}: {report.kind}: {report.message}")
-        after = figures_of(output, pair, cache=cache, sharpen=False)
-    return Row(pair, before=figures_of(pair.map, pair, cache=cache, sharpen=True), after=after)
+
+
+def _enhanced(pair: RealPair, engine: Engine, output: Path, *, options: MapOptions) -> Path:
+    entry = Entry(id=pair.name, source=str(pair.map.absolute()), kind="file")
+    task = MapTask(entry=entry, options=options, output=output, receipt=output.with_suffix(".json"))
+    report = enhance_map(task, engine)
+    if not report.done:
+        raise RuntimeError(f"{pair.name}: {report.kind}: {report.message}")
+    return output
 
 
 def figures_of(map_path: Path, pair: RealPair, *, cache: Path, sharpen: bool) -> Figures:
@@ -158,13 +148,11 @@ def figures_of(map_path: Path, pair: RealPair, *, cache: Path, sharpen: bool) ->
     return figures
 
 
-def judge_all(pairs: Sequence[RealPair], *, model: str, engine: str, jobs: int, cache: Path) -> list[Row]:
+def judge_all(pairs: Sequence[RealPair], *, options: MapOptions, jobs: int, cache: Path) -> list[Row]:
     """Judge pairs side by side, each job with its own engine."""
-    threads = max(1, cores() // jobs)
-    options = MapOptions(model=model, engine=engine, threads=threads)
     engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
     for _ in range(jobs):
-        engines.put(load_engine(model, engine=engine, threads=threads))
+        engines.put(load_engine(options.model, engine=options.engine, threads=options.threads))
 
     def one(pair: RealPair) -> Row:
         mine = engines.get()
@@ -178,73 +166,12 @@ def judge_all(pairs: Sequence[RealPair], *, model: str, engine: str, jobs: int, 
     return sorted(rows, key=lambda row: row.pair.name)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return the figures as a markdown table, one row per map, before -> after."""
-    titles = [title for title, _, _ in METRICS.values()]
-    lines = [f"| map | A | {' | '.join(titles)} | best B: CC_mask | best B: CC_box |", "|---" * (4 + len(titles)) + "|"]
-    for row in rows:
-        cells = [_change(row.before[name], row.after[name], METRICS[name][1]) for name in METRICS]
-        best = [row.before[f"best_b_{name}"] for name in ("cc_mask", "cc_box")]
-        cells += [f"{found['cc']:.3f} ({found['b']})" for found in best]
-        lines.append(f"| {row.pair.name} | {row.pair.resolution} | {' | '.join(cells)} |")
-    before, after = [row.before for row in rows], [row.after for row in rows]
-    means = [
-        _change(_mean(of[name] for of in before), _mean(of[name] for of in after), METRICS[name][1]) for name in METRICS
-    ]
-    means += [f"{_mean(row.before[f'best_b_{name}']['cc'] for row in rows):.3f}" for name in ("cc_mask", "cc_box")]
-    return "\n".join([*lines, f"| mean | | {' | '.join(means)} |"])
-
-
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return, for each metric, the mean gain, the worst, and on how many maps and entries it is better."""
-    found = {}
-    for metric in METRICS:
-        gains = {row.pair.name: row.gain(metric) for row in rows}
-        entries: dict[str, list[float]] = {}
-        for row in rows:
-            entries.setdefault(row.pair.entry, []).append(row.gain(metric))
-        by_entry = {entry: _mean(values) for entry, values in entries.items()}
-        worst = min(gains, key=lambda name: gains[name])
-        found[metric] = {
-            "mean_gain": _mean(gains.values()),
-            "worst": [worst, gains[worst]],
-            "better_maps": [sum(gain > 0 for gain in gains.values()), len(gains)],
-            "better_entries": [sum(gain > 0 for gain in by_entry.values()), len(by_entry)],
-        }
-    for metric in ("cc_mask", "cc_box"):
-        above = sum(row.after[metric] > row.before[f"best_b_{metric}"]["cc"] for row in rows)
-        found[metric]["above_best_b"] = [above, len(rows)]
-    return found
-
-
-def _spell(summary_of: dict[str, Any]) -> str:
-    lines = []
-    for metric, found in summary_of.items():
-        title, decimals, sign = METRICS[metric]
-        (worst, gain), maps, entries = found["worst"], found["better_maps"], found["better_entries"]
-        line = f"{title}: mean {sign * found['mean_gain']:+.{decimals + 1}f},"
-        line += f" better on {maps[0]} of {maps[1]} maps, {entries[0]} of {entries[1]} entries,"
-        line += f" worst {sign * gain:+.{decimals + 1}f} ({worst})"
-        if "above_best_b" in found:
-            line += f"; above the best B on {found['above_best_b'][0]} of {found['above_best_b'][1]}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def _change(before: float | None, after: float | None, decimals: int) -> str:
-    return " -> ".join("-" if value is None else f"{value:.{decimals}f}" for value in (before, after))
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    known = [value for value in values if value is not None and value == value]
-    return sum(known) / len(known) if known else float("nan")
-
-
 def main() -> None:
     """Run the judge from the command line."""
     parser = argparse.ArgumentParser(prog="python -m samu_training.pairs", description="Judge a model on real pairs.")
     parser.add_argument("--model", default="samu-lite", help="name, or path of a sidecar or ONNX file")
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--grid", choices=["input", "model"], default="input", help="compare on this grid")
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="maps whose name has WORD")
     parser.add_argument("--jobs", type=int, default=2, help="maps at a time")
     parser.add_argument("--cache", type=Path, default=default_cache() / "pairs")
@@ -256,7 +183,9 @@ def main() -> None:
     pairs = read_pairs(Path(os.environ["SAMU_DATA"]), only=chosen.only)
     if not pairs:
         parser.error("no pair is left")
-    rows = judge_all(pairs, model=chosen.model, engine=chosen.engine, jobs=chosen.jobs, cache=chosen.cache)
+    threads = max(1, cores() // chosen.jobs)
+    options = MapOptions(model=chosen.model, engine=chosen.engine, grid=chosen.grid, threads=threads)
+    rows = judge_all(pairs, options=options, jobs=chosen.jobs, cache=chosen.cache)
     seconds = time.perf_counter() - began
     if chosen.json:
         listed = [
@@ -266,7 +195,7 @@ def main() -> None:
         return
     print(table(rows))
     print()
-    print(_spell(summary(rows)))
+    print(spelled(summary(rows)))
     print(f"{len(rows)} maps, {seconds:.0f} s")
 
 
