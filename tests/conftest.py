@@ -1,5 +1,8 @@
 """Maps that the tests make themselves, and the real ones where they are at hand."""
 
+import functools
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -79,3 +82,78 @@ def samu_data():
     if not folder:
         pytest.skip("SAMU_DATA does not name a folder of real maps")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    """`make_model(folder, **options)` writes a two-layer network and its sidecar; returns the sidecar and `reference`.
+
+    `reference(cubes)` computes the same on float32 (N, 1, D, H, W) with scipy. Weights are kept as float16, as shipped
+    models keep them. With `bias` the network answers zeros with something else; with `poison` with NaN.
+    """
+    onnx = pytest.importorskip("onnx")
+
+    def make(folder, *, name="tiny", cube=16, core=10, spacing=1.0, percentile=99.9, bias=0.0, poison=False, seed=0):
+        rng = np.random.default_rng(seed)
+        weights = {
+            "first.weight": rng.normal(0, 0.2, (3, 1, 3, 3, 3)),
+            "first.bias": rng.normal(0, 0.1, 3),
+            "last.weight": rng.normal(0, 0.3, (1, 3, 3, 3, 3)),
+            "last.bias": np.array([bias]),
+        }
+        weights = {key: value.astype(np.float16) for key, value in weights.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{name}.onnx"
+        onnx.save(_network(onnx, weights, poison=poison), file)
+        sidecar = folder / f"{name}.json"
+        values = {"format": 1, "name": name, "file": file.name, "cube": cube, "core": core, "spacing": spacing}
+        values["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        values["normalisation"] = percentile and {"percentile": percentile}
+        sidecar.write_text(json.dumps(values))
+        return sidecar, functools.partial(_reference, weights)
+
+    return make
+
+
+def _network(onnx, weights, *, poison):
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [helper.make_node("Cast", [key], [f"{key}.f32"], to=float32) for key in weights]
+    source = "cubes"
+    for layer, target in (("first", "hidden"), ("last", "enhanced")):
+        inputs = [source, f"{layer}.weight.f32", f"{layer}.bias.f32"]
+        nodes.append(helper.make_node("Conv", inputs, [f"{layer}.out"], kernel_shape=[3] * 3, pads=[1] * 6))
+        nodes.append(helper.make_node("Relu" if layer == "first" else "Identity", [f"{layer}.out"], [target]))
+        source = target
+    if poison:
+        nodes[-1:] = [helper.make_node("Div", ["last.out", "nought"], ["enhanced"])]
+    shape = ["batch", 1, "depth", "height", "width"]
+    initialisers = [onnx.numpy_helper.from_array(value, key) for key, value in weights.items()]
+    initialisers += [onnx.numpy_helper.from_array(np.zeros(1, np.float32), "nought")] if poison else []
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("cubes", float32, shape)],
+        [helper.make_tensor_value_info("enhanced", float32, shape)],
+        initialisers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _reference(weights, cubes):
+    from scipy.ndimage import correlate
+
+    weights = {key: value.astype(np.float64) for key, value in weights.items()}
+
+    def layer(channels, name):
+        return [
+            sum(correlate(channel, kernel, mode="constant") for channel, kernel in zip(channels, kernels, strict=True))
+            + bias
+            for kernels, bias in zip(weights[f"{name}.weight"], weights[f"{name}.bias"], strict=True)
+        ]
+
+    def network(cube):
+        return layer([np.maximum(channel, 0) for channel in layer([cube], "first")], "last")
+
+    return np.stack([network(cube[0].astype(np.float64)) for cube in cubes])

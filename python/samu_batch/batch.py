@@ -42,12 +42,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """What will happen to one task, and why; ``voxels`` predicts its cost."""
+    """What will happen to one task, and why; ``voxels`` predicts its cost (None: not known before it is fetched)."""
 
     task: MapTask
     run: bool
     reason: str
-    voxels: int = 0
+    voxels: int | None = 0
 
 
 def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool, update: bool) -> list[Decision]:
@@ -62,7 +62,7 @@ def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool,
         run, reason = _decide(task, spec=spec, retry_failed=retry_failed, update=update)
         voxels = predicted_voxels(task.entry, spacing=spec.spacing, options=task.options) if run else 0
         decisions.append(Decision(task, run, reason, voxels))
-    return sorted(decisions, key=lambda decision: -decision.voxels)
+    return sorted(decisions, key=lambda decision: -(decision.voxels or 0))
 
 
 def run_batch(

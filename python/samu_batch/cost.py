@@ -57,20 +57,21 @@ def map_cost(path: Path, *, spec: ModelSpec, options: MapOptions) -> MapCost:
         shape=shape,
         voxels=math.prod(shape),
         cubes=len(CubeGrid(shape, cube=spec.cube, core=spec.core)),
-        memory=HOST_BASE + min(options.memory, (stored if in_memory else 0) + options.memory // 4),
+        memory=HOST_BASE + (stored if in_memory else 0) + min(stored, options.memory // 4),
         scratch=unpacked + (0 if in_memory else stored),
         output=1024 + 4 * written,
     )
 
 
-def predicted_voxels(entry: Entry, *, spacing: float, options: MapOptions) -> int:
-    """Return the voxels at ``spacing`` angstrom of a map on this machine; 0 before it is fetched."""
+def predicted_voxels(entry: Entry, *, spacing: float, options: MapOptions) -> int | None:
+    """Return a map's voxels at ``spacing`` angstrom: 0 if it will be refused, None where it is not fetched yet."""
     path = local_path(entry, options)
     if path is None:
-        return 0
+        return None
     try:
         header = read_header(path)
+        shape, _ = model_grid(header.shape, header.spacing, target=spacing)
+        refuse_too_large(shape, spacing=spacing, limit=options.max_voxels)
     except SamuError:
         return 0
-    shape, _ = model_grid(header.shape, header.spacing, target=spacing)
     return math.prod(shape)

@@ -72,12 +72,14 @@ def examine_engines(model: str) -> list[dict[str, Any]]:
     Where ``model`` cannot be used the engines are only imported.
     """
     try:
-        ModelSpec.load(model).check_weights()
+        spec = ModelSpec.load(model)
+        spec.check_weights()
+        tried = model if spec.weights is not None else None
     except SamuError:
-        model = ""
+        tried = None
     installed = installed_engines()
     names = dict.fromkeys([*AUTO_ORDER, *installed])
-    return [{"name": name} | (probe(name, model or None) if name in installed else _absent()) for name in names]
+    return [{"name": name} | (probe(name, tried) if name in installed else _absent()) for name in names]
 
 
 def _absent() -> dict[str, Any]:

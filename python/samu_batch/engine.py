@@ -65,7 +65,7 @@ def load_engine(
         There is no such model or engine, or it cannot run here.
     """
     spec = model if isinstance(model, ModelSpec) else ModelSpec.load(IDENTITY if engine == IDENTITY else model)
-    if spec.name == IDENTITY:
+    if engine == "auto" and spec.weights is None:
         engine = IDENTITY
     if engine != "auto":
         return _load(engine, spec, device, threads)
@@ -88,6 +88,8 @@ def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
         raise EngineError(f"there is no engine {name!r} here; there are {', '.join(sorted(found))}")
+    if spec.weights is None and name != IDENTITY:
+        raise EngineError(f"{name} has nothing to run: the model {spec.name} is no network")
     try:
         spec.check_weights()
         engine: Engine = found[name].load()(spec, device=device, threads=threads)

@@ -81,8 +81,11 @@ def writing_aside(path: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Replace ``path`` by ``content`` (text as UTF-8), whole or not at all (raises as :func:`writing_aside`)."""
+    if isinstance(content, str):
+        # Names of files that are no UTF-8 go out as the bytes they came in as.
+        content = content.encode(errors="surrogateescape")
     with writing_aside(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content)
 
 
 def remove_partials(path: Path) -> None:

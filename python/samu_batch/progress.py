@@ -107,7 +107,7 @@ def _weights(decisions: Sequence[Decision]) -> dict[str, float]:
     """Return the predicted cost of each map; one that is not fetched yet counts as the mean of the others."""
     known = [decision.voxels for decision in decisions if decision.voxels]
     mean = sum(known) / len(known) if known else 1.0
-    return {decision.task.entry.id: decision.voxels or mean for decision in decisions}
+    return {d.task.entry.id: float(mean if d.voxels is None else d.voxels) for d in decisions}
 
 
 def _duration(seconds: float) -> str:

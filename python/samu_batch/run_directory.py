@@ -91,7 +91,8 @@ class RunDirectory:
             They differ; the message says in what.
         """
         before = self.settings
-        if before is not None:
+        # Where nothing was done yet there is nothing to keep, unless a job array was promised.
+        if before is not None and (before["partition"] is not None or any(self.receipts())):
             _refuse_difference(self.path, before, _asked(spec, options))
 
     def begin(self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str) -> None:
@@ -170,6 +171,7 @@ def _list_line(report: MapReport) -> str:
     """Return the line of a LIST that means the entry of a report; a comment where no line can."""
     source = report.entry.source
     try:
+        source.encode()  # a list is UTF-8
         [row] = read_rows(source)
         whole = row.text == source and not row.problem
     except ValueError:

@@ -21,10 +21,19 @@ def scratch_folder(task: MapTask) -> Iterator[Path]:
     The name follows from the output's path, so that a run that was killed throws its own leftovers away when it is
     resumed on the same node, and two runs never share one.
     """
-    folder = (task.options.scratch or Path(tempfile.gettempdir())) / f"samu-batch-{task.token}"
+    folder = _folder(task)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard_scratch(task: MapTask) -> None:
+    """Remove what a worker of this machine that is no more left of a map."""
+    shutil.rmtree(_folder(task), ignore_errors=True)
+
+
+def _folder(task: MapTask) -> Path:
+    return (task.options.scratch or Path(tempfile.gettempdir())) / f"samu-batch-{task.token}"

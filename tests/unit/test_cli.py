@@ -1,3 +1,5 @@
+import importlib.metadata
+import json
 import subprocess
 import sys
 
@@ -6,6 +8,7 @@ from click.testing import CliRunner
 
 from samu_batch.cli import COMMANDS, SUMMARIES, cli
 from samu_batch.cli.settings import allowed
+from samu_batch.model import model_names
 
 HEAVY = {
     "numpy",
@@ -56,32 +59,73 @@ def test_every_command_has_a_summary_and_help():
         (["enhance", "-"], "-o"),
         (["enhance", "EMD-1234", "--model", "no-such-model"], "no-such-model"),
         (["enhance", "EMD-1234", "EMD-1235", "--output", "x.map"], "one ENTRY"),
+        (["enhance", "a.mrc", "-o", "run", "--output", "x.mrc"], "does not go with -o"),
+        (["enhance", "EMD-1234", "--output", "x.mrc"], "name it .ccp4 or .map"),
+        (["enhance", "a.mrc", "--output", "x.map"], "name it .mrc"),
+        (["enhance", "a.mrc", "--output", "a.mrc", "--engine", "identity"], "is an input"),
+        (["enhance", "a.mrc", "--output", "/dev/null/x.mrc"], "/dev/null"),
+        (["enhance", "a.mrc", "-o", "/dev/null/x", "--engine", "identity"], "cannot be written"),
+        (["enhance", "a.mrc", "--engine", "warp"], "no engine 'warp'"),
+        (["enhance", "a.mrc", "--engine", "warp", "-n", "--model", "no-such-model"], "no-such-model"),
+        (["enhance", "a.mrc", "--devices", "7"], "there is no GPU 7"),
+        (["enhance", "a.mrc", "--devices", "fast"], "GPU numbers such as 0,1"),
+        (["enhance", "a.mrc", "--executor", "serial", "--scheduler", "tcp://127.0.0.1:1"], "--executor serial"),
+        (["enhance", "missing.txt"], "No such file"),
+        (["enhance", "."], "a folder"),
+        (["plan", "a.mrc", "--model", "no-such-model"], "no-such-model"),
+        (["plan", "a.mrc", "--model", "identity", "--engine", "warp"], "warp"),
+        (["select"], "No such command"),
         (["status", "."], "run.json"),
+        (["report", "."], "run.json"),
     ],
 )
-def test_a_wrong_command_is_2_and_says_why(arguments, sentence, tmp_path, monkeypatch):
+def test_a_wrong_command_is_2_says_why_and_leaves_nothing(arguments, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if "samu-lite" not in model_names() and "--model" not in arguments:
+        monkeypatch.setenv("SAMU_MODEL", "identity")
     result = CliRunner().invoke(cli, arguments, input="EMD-1234\n")
     assert result.exit_code == 2, result.output
     assert sentence in result.output
     assert not list(tmp_path.iterdir())
 
 
-def test_options_come_from_command_line_then_environment_then_file(tmp_path):
-    settings = tmp_path / "samu.toml"
-    settings.write_text("memory = 0.1\n")
-    entry = "EMD-1234"
-    assert "0.1 GiB is too little" in run("enhance", entry, "--config", str(settings)).output
-    assert "0.2 GiB is too little" in run("enhance", entry, "--config", str(settings), SAMU_MEMORY="0.2").output
-    assert "0.05 GiB is too little" in run("enhance", entry, "--memory", "0.05", SAMU_MEMORY="0.2").output
+def test_the_version_is_that_of_the_package():
+    assert run("--version").output.split()[1] == importlib.metadata.version("samu-batch")
 
 
-def test_an_unknown_option_in_the_file_is_refused(tmp_path):
-    settings = tmp_path / "samu.toml"
-    settings.write_text("memroy = 1\n")
-    result = run("enhance", "EMD-1234", "--config", str(settings))
-    assert result.exit_code == 2
-    assert "memroy" in result.output
+def test_short_help_is_help():
+    assert run("-h").output == run("--help").output
+    assert run("enhance", "-h").output == run("enhance", "--help").output
+
+
+def test_options_that_do_not_work_yet_are_absent():
+    promised = {"--slurm", "--shard", "--tasks"}
+    assert not promised & set(run("enhance", "--help").output.replace("[", " ").split())
+    assert not {"select", "array"} & set(COMMANDS)
+
+
+def test_engine_list_says_why_not(tmp_path, make_model):
+    sidecar, _ = make_model(tmp_path)
+    result = run("engine", "list", "--model", str(sidecar))
+    lines = dict(line.split(maxsplit=1) for line in result.output.splitlines())
+    assert lines["tensorrt"].startswith("no: ")
+    assert lines["openvino"].startswith("yes ")
+
+
+def test_engine_bench_compares_with_the_first(tmp_path, make_model):
+    sidecar, _ = make_model(tmp_path)
+    result = run("engine", "bench", "--model", str(sidecar), "--seconds", "0", "--json")
+    first, second = map(json.loads, result.output.splitlines())
+    assert (first["name"], second["name"], first["ratio"]) == ("openvino", "onnxruntime", 1)
+    assert second["ratio"] == pytest.approx(second["cubes_per_second"] / first["cubes_per_second"])
+    assert min(first["memory"], second["memory"]) > 0
+    table = run("engine", "bench", "onnxruntime", "--model", str(sidecar), "--seconds", "0").output
+    assert table.splitlines()[1].split()[0] == "onnxruntime"
+
+
+def test_engine_bench_needs_a_model_and_engines_that_exist(tmp_path):
+    assert run("engine", "bench", "--model", str(tmp_path / "none.json")).exit_code == 2
+    assert "warp" in run("engine", "bench", "warp", "--model", "identity").output
 
 
 @pytest.mark.parametrize(("share", "total", "number"), [("3", 10, 3), ("5%", 1000, 50), ("0.5%", 100, 0)])

@@ -10,7 +10,7 @@ import click
 
 from samu_batch.cli.doctor import described
 from samu_batch.cli.options import DEFAULT_MODEL
-from samu_batch.cli.settings import SettingsCommand
+from samu_batch.cli.settings import CommandError, SettingsCommand
 
 
 @click.group()
@@ -50,7 +50,7 @@ def bench(engines: tuple[str, ...], *, model: str, threads: int | None, seconds:
 
     _check_model(model)
     if unknown := sorted(set(engines) - set(installed_engines())):
-        raise click.UsageError(f"no such engine: {', '.join(unknown)}; there are {', '.join(installed_engines())}")
+        raise CommandError(f"no such engine: {', '.join(unknown)}; there are {', '.join(installed_engines())}")
     names = engines or tuple(name for name in installed_engines() if name != "identity")
     if not as_json:
         click.echo(f"{'engine':<14}{'cubes/s':>10}{'memory':>12}{'ratio':>8}")
@@ -72,7 +72,7 @@ def _check_model(model: str) -> None:
     try:
         ModelSpec.load(model).check_weights()
     except SamuError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _print(name: str, found: dict[str, Any], *, as_json: bool) -> None:

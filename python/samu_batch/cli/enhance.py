@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 
 from samu_batch.cli.options import map_options, read_entries, read_spec, take_map_options
 from samu_batch.cli.outcome import conclude, work
-from samu_batch.cli.settings import SettingsCommand, Share, explicit
+from samu_batch.cli.settings import CommandError, SettingsCommand, Share, explicit
 from samu_batch.cli.signals import Stopped, stopping_signals
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 INHERITED = {"model": "model", "grid": "grid", "format_": "format"}
 """Options that a RUN keeps: those that change bytes, by parameter and by their name in ``run.json``."""
+
+LONGEST_NAME = 200
+"""Bytes of a name that leave room for what is appended to it."""
 
 
 @click.command(cls=SettingsCommand)
@@ -77,7 +81,7 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
     """
     _log(verbose=values["verbose"])
     if values["output"] and values["run"]:
-        raise click.UsageError("--output writes one file and no RUN: it does not go with -o")
+        raise CommandError("--output writes one file and no RUN: it does not go with -o")
     listed = read_entries(entries)
     run = None if values["output"] else _run_directory(entries, listed, values["run"])
     _inherit(values, run)
@@ -121,14 +125,14 @@ def _run_directory(arguments: Sequence[str], listed: Sequence[Entry], named: Pat
         return RunDirectory(named)
     first = arguments[0]
     if first == "-":
-        raise click.UsageError("a list on standard input has no name: give the RUN with -o")
+        raise CommandError("a list on standard input has no name: give the RUN with -o")
     holding = RunDirectory.holding(first)
     if holding is not None:
         return holding
     if is_list(first):
         return RunDirectory(Path(f"{Path(first).stem}_enhanced"))
     stem = name_of(listed[0].source) if listed[0].kind == "file" else ""
-    return RunDirectory(Path(f"{stem or listed[0].id}_enhanced"))
+    return RunDirectory(Path(f"{stem if 0 < len(os.fsencode(stem)) <= LONGEST_NAME else listed[0].id}_enhanced"))
 
 
 def _inherit(values: dict[str, Any], run: RunDirectory | None) -> None:
@@ -138,7 +142,7 @@ def _inherit(values: dict[str, Any], run: RunDirectory | None) -> None:
     try:
         settings = run.settings if run is not None else None
     except RunMismatchError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
     if settings is None:
         return
     before = {"model": settings["model"]["name"], **settings["options"]}
@@ -150,7 +154,7 @@ def _inherit(values: dict[str, Any], run: RunDirectory | None) -> None:
 def _with_dask(values: dict[str, Any]) -> bool:
     """Whether Dask may run this command: it is asked for, or nothing is against it."""
     if values["executor"] == "serial" and values["scheduler"]:
-        raise click.UsageError("--scheduler joins a Dask cluster: it does not go with --executor serial")
+        raise CommandError("--scheduler joins a Dask cluster: it does not go with --executor serial")
     return bool(values["executor"] != "serial" and not values["output"])
 
 
@@ -170,12 +174,16 @@ def _tasks(
         return [run.task(entry, options) for entry in listed]
     assert output is not None
     if len(listed) != 1:
-        raise click.UsageError(f"--output takes one ENTRY, not {len(listed)}")
+        raise CommandError(f"--output takes one ENTRY, not {len(listed)}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--output {output}: {error.strerror}") from error
     # Viewers place .mrc by ORIGIN, .map and .ccp4 by n*start: another suffix would move the map.
     suffix = output_suffix(listed[0], options)
     like = {".map", ".ccp4"} if suffix in (".map", ".ccp4") else {suffix}
     if output.suffix.lower() not in like:
-        raise click.UsageError(f"--output {output}: name it {' or '.join(sorted(like))}, by which viewers place it")
+        raise CommandError(f"--output {output}: name it {' or '.join(sorted(like))}, by which viewers place it")
     receipt = output.with_name(output.name + ".json")
     return [MapTask(entry=listed[0], options=options, output=output, receipt=receipt)]
 
@@ -190,12 +198,12 @@ def _refuse(
     for task in tasks:
         for path in (task.output, task.receipt):
             if str(path.resolve()) in inputs:
-                raise click.UsageError(f"{path} is an input; it would be overwritten")
+                raise CommandError(f"{path} is an input; it would be overwritten")
     try:
         if run is not None and not update:
             run.check(spec, options)
     except RunMismatchError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _decide(tasks: Sequence[MapTask], spec: ModelSpec, *, update: bool, retry_failed: bool) -> list[Decision]:
@@ -227,7 +235,7 @@ def _executor(decisions: Sequence[Decision], devices: Sequence[str], *, schedule
         if waiting:
             process_engine(options)
     except SamuError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
     return SerialExecutor()
 
 
@@ -238,7 +246,7 @@ def _begin(run: RunDirectory, listed: Sequence[Entry], spec: ModelSpec, options:
     try:
         run.begin(listed, spec=spec, options=options, version=versions()["samu-batch"])
     except StoreError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _work(decisions: Sequence[Decision], executor: Executor, values: dict[str, Any]) -> int:
@@ -247,4 +255,4 @@ def _work(decisions: Sequence[Decision], executor: Executor, values: dict[str, A
     try:
         return work(decisions, executor, quiet=values["quiet"], as_json=values["as_json"])
     except (EngineError, ConnectionError) as error:  # no engine loads in the workers, or there are none
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error

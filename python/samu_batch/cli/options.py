@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from samu_batch.cli.settings import Batch, Gibibytes, Mirrors
+from samu_batch.cli.settings import Batch, CommandError, Gibibytes, Mirrors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def take_map_options(values: dict[str, Any], *, maps: int) -> tuple[MapOptions, 
     try:
         devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))[:maps]
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
     options = MapOptions(
         model=values.pop("model"),
         engine=values.pop("engine"),
@@ -122,7 +122,7 @@ def read_spec(options: MapOptions) -> ModelSpec:
 
     Raises
     ------
-    click.UsageError
+    CommandError
         There is none.
     """
     from samu_batch.errors import SamuError
@@ -131,7 +131,7 @@ def read_spec(options: MapOptions) -> ModelSpec:
     try:
         return ModelSpec.load("identity" if options.engine == "identity" else options.model)
     except SamuError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def read_entries(arguments: Sequence[str]) -> list[Entry]:
@@ -139,7 +139,7 @@ def read_entries(arguments: Sequence[str]) -> list[Entry]:
 
     Raises
     ------
-    click.UsageError
+    CommandError
         A line cannot be read: nothing runs.
     """
     from samu_batch.entries import BadListError, parse_entries
@@ -148,7 +148,7 @@ def read_entries(arguments: Sequence[str]) -> list[Entry]:
     try:
         return parse_entries(arguments, stdin=sys.stdin, run_entries=lambda path: RunDirectory(path).entries)
     except (BadListError, RunMismatchError) as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _decorated(command: F, options: list[Decorator]) -> F:

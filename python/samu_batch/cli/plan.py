@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samu_batch.cli.options import map_options, read_entries, read_spec, take_map_options
-from samu_batch.cli.settings import SettingsCommand
+from samu_batch.cli.settings import CommandError, SettingsCommand
 
 if TYPE_CHECKING:
     from samu_batch.cost import MapCost
@@ -53,7 +53,7 @@ def seconds_per_cube(options: MapOptions) -> float:
 
     Raises
     ------
-    click.UsageError
+    CommandError
         It cannot run here.
     """
     import numpy as np
@@ -64,7 +64,7 @@ def seconds_per_cube(options: MapOptions) -> float:
     try:
         engine = process_engine(options)
     except EngineError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
     cube = np.random.default_rng(0).random((1, 1, *(engine.spec.cube,) * 3), dtype=np.float32)
     engine.run(cube)
     start = time.perf_counter()
@@ -91,12 +91,17 @@ def _print_table(costs: dict[str, MapCost | str], seconds: float, *, workers: in
             click.echo(f"{name:<{width}}  {cost}")
             continue
         shape = "x".join(map(str, reversed(cost.shape)))
-        sizes = "".join(f"{size / 1e9:>7.2f}GB" for size in (cost.memory, cost.scratch, cost.output))
+        sizes = "".join(f"{_size(size):>9}" for size in (cost.memory, cost.scratch, cost.output))
         click.echo(f"{name:<{width}}{shape:>18}{cost.cubes:>8}{cost.cubes * seconds / 60:>9.1f}{sizes}")
     cubes = sum(cost.cubes for cost in known)
     memory = max((cost.memory for cost in known), default=0)
+    scratch = max((cost.scratch for cost in known), default=0)
     click.echo(
         f"total: {len(known)} maps, {sum(cost.voxels for cost in known):.3g} voxels, at most {cubes} cubes and"
-        f" {cubes * seconds / 3600:.2f} hours with {workers} worker(s), {memory / 1e9:.2f} GB of memory each,"
-        f" {sum(cost.output for cost in known) / 1e9:.2f} GB of output"
+        f" {cubes * seconds / 3600:.2f} hours with {workers} worker(s), each {_size(memory)} of memory and"
+        f" {_size(scratch)} of scratch, {_size(sum(cost.output for cost in known))} of output"
     )
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 
 
+class CommandError(click.ClickException):
+    """The command cannot be run as it is: nothing ran."""
+
+    exit_code = 2
+
+
 class SettingsCommand(click.Command):
     """A command whose every option can also come from ``SAMU_<OPTION>`` or from the file named by ``--config``."""
 

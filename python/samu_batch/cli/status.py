@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from samu_batch.cli.settings import SettingsCommand
+from samu_batch.cli.settings import CommandError, SettingsCommand
 
 if TYPE_CHECKING:
     from samu_batch.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def report(run: Path, *, as_json: bool) -> None:
     try:
         write_reports(directory)
     except StoreError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
     click.echo((run / "report.jsonl").read_text() if as_json else run / "report.html", nl=not as_json)
 
 
@@ -56,7 +56,7 @@ def _opened(path: Path) -> RunDirectory:
     run = RunDirectory(path)
     try:
         if run.settings is None:
-            raise click.UsageError(f"{path} is no RUN of samu-batch: it has no run.json")
+            raise CommandError(f"{path} is no RUN of samu-batch: it has no run.json")
     except RunMismatchError as error:
-        raise click.UsageError(str(error)) from error
+        raise CommandError(str(error)) from error
     return run

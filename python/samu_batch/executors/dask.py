@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import dask
@@ -16,6 +19,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
 from distributed.scheduler import KilledWorker
 
 from samu_batch.errors import WorkerLostError
+from samu_batch.scratch import discard_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,10 +73,16 @@ class DaskExecutor:
         ConnectionError
             No scheduler answers, or no worker starts.
         """
-        with dask.config.set(SETTINGS), self._client() as client:
-            client.run(_log_here, logging.getLogger("samu_batch").level)
-            window = IN_FLIGHT * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-            yield from _windowed(client, process, tasks, window=window)
+        running: dict[Future, MapTask] = {}
+        try:
+            with dask.config.set(SETTINGS), self._client() as client:
+                client.run(_log_here, logging.getLogger("samu_batch").level)
+                window = IN_FLIGHT * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+                yield from _windowed(client, process, tasks, running, window=window)
+        finally:
+            if self._scheduler is None:  # the workers are gone, also where they were stopped at work
+                for task in running.values():
+                    discard_scratch(task)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -81,15 +91,24 @@ class DaskExecutor:
             with _joined(self._scheduler) as client:
                 yield client
             return
+        with (
+            TemporaryDirectory(prefix="samu-batch-dask-") as folder,
+            dask.config.set({"temporary-directory": folder}),
+            self._local() as client,
+        ):
+            yield client
+
+    @contextmanager
+    def _local(self) -> Iterator[Client]:
+        """Start the workers."""
         workers = {f"{device}-{n}": self._worker(device) for n, device in enumerate(self._devices)}
         scheduler = {
             "cls": Scheduler,
-            "options": {"dashboard": False, "dashboard_address": None, "port": 0, "host": "127.0.0.1"},
+            "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "port": 0, "host": "127.0.0.1"},
         }
-        with (
-            SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
-            Client(cluster) as client,
-        ):
+        with _interrupts_withheld():
+            cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
+        with cluster, Client(cluster) as client:
             try:
                 client.wait_for_workers(len(workers), timeout=START_SECONDS)
             except TimeoutError as error:
@@ -97,7 +116,10 @@ class DaskExecutor:
             yield client
 
     def _worker(self, device: str) -> dict[str, object]:
-        environment = {"OMP_NUM_THREADS": str(self._threads), "MALLOC_TRIM_THRESHOLD_": "65536"}
+        environment = {
+            "OMP_NUM_THREADS": str(self._threads),
+            "MALLOC_TRIM_THRESHOLD_": "65536",
+        }
         if device != "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = device
         options = {
@@ -105,8 +127,20 @@ class DaskExecutor:
             "env": os.environ.copy() | environment,
             "memory_limit": 0,
             "host": "127.0.0.1",
+            "silence_logs": logging.CRITICAL,
         }
         return {"cls": Nanny, "options": options | {"dashboard": False}}
+
+
+@contextmanager
+def _interrupts_withheld() -> Iterator[None]:
+    """Keep Ctrl-C from the threads made here, and so from the processes that they start: this process stops them."""
+    resource_tracker.ensure_running()  # starting it later would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _joined(scheduler: str) -> Client:
@@ -128,10 +162,15 @@ def _log_here(level: int) -> None:
 
 
 def _windowed(
-    client: Client, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, window: int
+    client: Client,
+    process: Callable[[MapTask], MapReport],
+    tasks: Iterable[MapTask],
+    running: dict[Future, MapTask],
+    *,
+    window: int,
 ) -> Iterator[MapReport]:
+    """Yield reports as they finish; ``running`` is kept to what is in flight."""
     waiting = iter(tasks)
-    running: dict[Future, MapTask] = {}
     suspects: list[MapTask] = []
     completed = as_completed()
 
