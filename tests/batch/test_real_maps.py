@@ -19,7 +19,7 @@ TOO_LARGE = {"emd_1155"}
 @pytest.fixture(scope="module")
 def finished(samu_data, tmp_path_factory):
     """The maps of the data folder by name, and their RUN."""
-    maps = {path.name.split(".")[0]: path for path in sorted((samu_data / "maps").glob("*.mrc.gz"))}
+    maps = {path.name.removesuffix(".mrc.gz"): path for path in sorted((samu_data / "maps").glob("*.mrc.gz"))}
     run = tmp_path_factory.mktemp("real") / "run"
     command = [sys.executable, "-m", "samu_batch", "enhance", *maps.values(), "-o", run, "--engine", "identity"]
     done = subprocess.run([*map(str, command), "--workers", "2"], capture_output=True, text=True, env=os.environ)
