@@ -162,7 +162,7 @@ def _doubts(header: MapHeader, task: MapTask) -> list[str]:
             f"voxels of {coarsest:.2f} A are coarser than {COARSE_FOR_MODEL} A: the model has not seen such maps"
         )
     if coarsest > COARSE_FOR_DETAIL and task.options.grid == "input":
-        doubts.append(f"voxels of {coarsest:.2f} A cannot hold all the enhanced detail; --grid model can")
+        doubts.append(f"voxels of {coarsest:.2f} A cannot hold all the enhanced detail; use --grid model")
     try:
         resolution = float(task.entry.columns.get("resolution", ""))
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,26 +91,27 @@ def _rate(reports: Sequence[MapReport]) -> float | None:
 
 
 def _page(run: RunDirectory, reports: Sequence[MapReport]) -> str:
-    status = batch_status(run)
+    status, settings = batch_status(run), run.settings or {}
     failures = "".join(
         f"<tr><td>{html.escape(kind)}</td><td>{count}</td><td>{html.escape(WHAT_TO_DO.get(kind, ''))}</td></tr>"
         for kind, count in status.failed.items()
     )
     # Rows travel as JSON and are drawn as the reader scrolls: ten thousand stay usable.
-    rows = json.dumps([_row(report) for report in reports]).replace("</", "<\\/")
+    rows = json.dumps([_row(report) for report in reports]).replace("<", "\\u003c")
     template = resources.files("samu_batch").joinpath("report.html").read_text()
     values = {
         "NAME": html.escape(run.path.absolute().name),
+        "VERSION": html.escape(str(settings.get("version", "-"))),
+        "MODEL": html.escape(str(settings.get("model", {}).get("name", "-"))),
+        "BEGUN": html.escape(str(settings.get("begun", "-"))),
         "DONE": str(status.done),
         "FAILED": str(sum(status.failed.values())),
         "LEFT": str(status.left),
-        "RATE": f"{status.rate:.1f}" if status.rate else "-",
+        "RATE": f"{status.rate:.{0 if status.rate >= 100 else 1}f}" if status.rate else "-",
         "FAILURES": failures or "<tr><td colspan=3>none</td></tr>",
         "ROWS": rows,
     }
-    for name, value in values.items():
-        template = template.replace("{{" + name + "}}", value)
-    return template
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda slot: values[slot[1]], template)
 
 
 def _row(report: MapReport) -> list[object]:

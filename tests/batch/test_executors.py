@@ -1,0 +1,142 @@
+"""Every executor: each task at least once, a report for each, and a worker's death is no innocent map's failure."""
+
+import os
+import sys
+import textwrap
+
+import pytest
+
+from samu_batch.entries import Entry
+from samu_batch.errors import EngineError
+from samu_batch.executors.dask import DaskExecutor
+from samu_batch.executors.serial import SerialExecutor
+from samu_batch.task import MapOptions, MapTask
+
+EXECUTORS = {
+    "serial": lambda: SerialExecutor(),
+    "dask": lambda: DaskExecutor(["cpu", "cpu"], threads=1),
+}
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A module that workers can import: its functions stand for `process_task`."""
+    (tmp_path / "work_of_a_test.py").write_text(
+        textwrap.dedent(
+            """
+            import os, signal, time
+
+            from samu_batch.errors import EngineError
+            from samu_batch.task import MapReport
+
+            def note(task):
+                with open(task.output, "a") as file:
+                    file.write(f"{os.getpid()}\\n")
+                return MapReport(id=task.entry.id, entry=task.entry, kind="done")
+
+            def dies_of_poison(task):
+                time.sleep(0.05)
+                if task.entry.id.startswith("poison"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return note(task)
+
+            def dies_once(task):
+                if task.entry.id == "3" and not task.output.exists():
+                    task.output.write_text("first try\\n")
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return note(task)
+
+            def no_engine(task):
+                raise EngineError("no engine can run here")
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    import work_of_a_test
+
+    yield work_of_a_test
+    del sys.modules["work_of_a_test"]
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request):
+    return EXECUTORS[request.param]()
+
+
+def tasks(folder, *names):
+    return [
+        MapTask(
+            entry=Entry(id=name, source=f"/{name}.mrc", kind="file"),
+            options=MapOptions(model="identity", scratch=folder / "scratch"),
+            output=folder / f"{name}.mrc",
+            receipt=folder / f"{name}.json",
+        )
+        for name in names
+    ]
+
+
+def test_each_task_is_done_and_reported_once(executor, work, tmp_path):
+    names = [str(number) for number in range(20)]
+    reports = list(executor.map(work.note, tasks(tmp_path, *names)))
+    assert sorted(report.id for report in reports) == sorted(names)
+    assert all(len((tmp_path / f"{name}.mrc").read_text().splitlines()) == 1 for name in names)
+
+
+def test_no_tasks_are_no_reports(executor, work):
+    assert list(executor.map(work.note, [])) == []
+
+
+def test_tasks_are_taken_as_they_are_needed(executor, work, tmp_path):
+    taken = []
+
+    def source():
+        for task in tasks(tmp_path, *map(str, range(40))):
+            taken.append(task)
+            yield task
+
+    reports = executor.map(work.note, source())
+    next(iter(reports))
+    # Two workers with three tasks in flight each, and the next after every report.
+    assert len(taken) <= 8
+    reports.close() if hasattr(reports, "close") else None
+
+
+def test_an_engine_that_loads_nowhere_is_raised_not_reported(executor, work, tmp_path):
+    with pytest.raises(EngineError, match="no engine"):
+        list(executor.map(work.no_engine, tasks(tmp_path, "a", "b")))
+
+
+def test_dask_uses_its_workers(work, tmp_path):
+    names = [str(number) for number in range(30)]
+    list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_of_poison, tasks(tmp_path, *names)))
+    processes = {(tmp_path / f"{name}.mrc").read_text() for name in names}
+    assert len(processes) == 2
+    assert str(os.getpid()) not in {text.strip() for text in processes}
+
+
+def test_a_map_that_kills_its_workers_fails_alone(work, tmp_path):
+    names = [*map(str, range(10)), "poison", *map(str, range(10, 16))]
+    reports = list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_of_poison, tasks(tmp_path, *names)))
+    kinds = {report.id: report.kind for report in reports}
+    assert len(reports) == len(names)
+    assert kinds == {name: "worker-lost" if name == "poison" else "done" for name in names}
+    assert '"worker-lost"' in (tmp_path / "poison.json").read_text()
+
+
+def test_a_map_whose_worker_dies_once_is_done(work, tmp_path):
+    names = [str(number) for number in range(8)]
+    reports = list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_once, tasks(tmp_path, *names)))
+    assert {report.kind for report in reports} == {"done"}
+    assert len(reports) == len(names)
+
+
+def test_a_cluster_that_runs_already_is_joined(work, tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=3, dashboard_address="127.0.0.1:0", processes=True, silence_logs=50
+    ) as cluster:
+        executor = DaskExecutor([], threads=1, scheduler=cluster.scheduler_address)
+        reports = list(executor.map(work.note, tasks(tmp_path, "a", "b", "c")))
+    assert sorted(report.id for report in reports) == ["a", "b", "c"]
