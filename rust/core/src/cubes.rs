@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -163,25 +163,24 @@ impl CubeReader {
     /// Fill one cube, a section at a time; false if it is all zeros.
     fn cut(&self, cube: &Cube, to: &mut [f32]) -> bool {
         let indices = self.volume.lattice().touching(&cube.read);
-        let pieces: Vec<&Piece> = indices
+        let parts: Vec<(&Piece, Region)> = indices
             .filter_map(|index| self.pieces.get(&index)?.as_ref())
+            .filter_map(|piece| Some((piece, piece.region.intersect(&cube.read)?)))
             .collect();
+        if parts.iter().map(|(_, part)| part.voxels()).sum::<usize>() < to.len() {
+            to.fill(0.0);
+        }
         let [z, y, x] = cube.read.start;
         let edge = self.grid.cube();
         let mut any = false;
         for (section, to) in (z..).zip(to.chunks_exact_mut(edge * edge)) {
             let region = Region::new([section, y, x], [1, edge, edge]);
-            let parts = pieces
-                .iter()
-                .filter_map(|piece| piece.region.intersect(&region));
-            if parts.map(|part| part.voxels()).sum::<usize>() < to.len() {
-                to.fill(0.0);
-            }
-            for piece in &pieces {
+            let touched = |part: &Region| (part.start[0]..part.stop()[0]).contains(&section);
+            for (piece, _) in parts.iter().filter(|(_, part)| touched(part)) {
                 copy_shared(&piece.region, &piece.voxels, &region, to);
             }
             if let Some(scale) = self.scale {
-                Arch::new().dispatch(|| normalise(to, scale));
+                Arch::new().dispatch(Normalise(to, scale));
             }
             any = any || to.iter().any(|&voxel| voxel != 0.0);
         }
@@ -189,17 +188,19 @@ impl CubeReader {
     }
 }
 
-/// Divide by the scale, clip to [0, 1], drop what is negligible.
-#[allow(
-    clippy::inline_always,
-    reason = "code outside the dispatched closure is compiled for the oldest processor"
-)]
-#[inline(always)]
-fn normalise(voxels: &mut [f32], scale: f32) {
-    for voxel in voxels {
-        let share = *voxel / scale;
-        let clipped = if share > 1.0 { 1.0 } else { share };
-        *voxel = if clipped < NEGLIGIBLE { 0.0 } else { clipped };
+/// Divide voxels by the scale, clip to [0, 1], drop what is negligible.
+struct Normalise<'a>(&'a mut [f32], f32);
+
+impl NullaryFnOnce for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for voxel in self.0 {
+            let share = *voxel / self.1;
+            let clipped = if share > 1.0 { 1.0 } else { share };
+            *voxel = if clipped < NEGLIGIBLE { 0.0 } else { clipped };
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// Source samples beyond those that are weighted, so that the spline's prefilter has settled where it matters: its
 /// pole's power of 16 is 7e-10.
-const SETTLING: usize = 16;
+const SETTLING: usize = 13;
 
 /// Lobes of the Lanczos kernel on each side.
 const LOBES: f64 = 3.0;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
 use crate::kernel::{Kernel, mirrored};
 use crate::spares::sized;
@@ -17,7 +17,7 @@ pub(crate) const MAX_LANES: usize = 512;
 const POLE: f32 = -0.267_949_2;
 
 /// Samples in the sum that starts the prefilter: the pole's power of 20 is 4e-12.
-const START: usize = 20;
+const START: usize = 14;
 
 /// Source samples of many lines; `row(k)` holds sample k of each line, for k in `samples`.
 pub(crate) struct Lines<F> {
@@ -37,29 +37,21 @@ impl<'a, F: Fn(usize) -> &'a [f32]> Lines<F> {
         work: &mut Vec<f32>,
         to: impl Iterator<Item = &'t mut [f32]>,
     ) {
-        let first = self.samples.start;
-        Arch::new().dispatch(|| {
-            if kernel.is_spline() {
-                let work = sized(work, self.samples.len() * self.count);
-                self.prefilter(work);
-                let row = |sample: usize| &work[(sample - first) * self.count..][..self.count];
-                weighted_sums(kernel, outputs, row, to);
-            } else {
-                weighted_sums(
-                    kernel,
-                    outputs,
-                    |sample| &(self.row)(sample)[..self.count],
-                    to,
-                );
-            }
+        let work = if kernel.is_spline() {
+            sized(work, self.samples.len() * self.count)
+        } else {
+            &mut []
+        };
+        Arch::new().dispatch(Resampling {
+            lines: self,
+            kernel,
+            outputs,
+            work,
+            to,
         });
     }
 
     /// The coefficients of a cubic B-spline, divided by the gain of 6.
-    #[allow(
-        clippy::inline_always,
-        reason = "code outside the dispatched closure is compiled for the oldest processor"
-    )]
     #[inline(always)]
     fn prefilter(&self, work: &mut [f32]) {
         let lanes = self.count;
@@ -95,11 +87,35 @@ impl<'a, F: Fn(usize) -> &'a [f32]> Lines<F> {
     }
 }
 
+/// What [`Lines::resample`] does, with room for a spline's coefficients.
+struct Resampling<'l, F, T> {
+    lines: &'l Lines<F>,
+    kernel: &'l Kernel,
+    outputs: Range<usize>,
+    work: &'l mut [f32],
+    to: T,
+}
+
+impl<'a, 't, F: Fn(usize) -> &'a [f32], T: Iterator<Item = &'t mut [f32]>> NullaryFnOnce
+    for Resampling<'_, F, T>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (lines, first) = (self.lines, self.lines.samples.start);
+        if self.kernel.is_spline() {
+            lines.prefilter(self.work);
+            let row = |sample| &self.work[(sample - first) * lines.count..][..lines.count];
+            weighted_sums(self.kernel, self.outputs, row, self.to);
+        } else {
+            let row = |sample| &(lines.row)(sample)[..lines.count];
+            weighted_sums(self.kernel, self.outputs, row, self.to);
+        }
+    }
+}
+
 /// The weighted sums of rows that make each output row.
-#[allow(
-    clippy::inline_always,
-    reason = "code outside the dispatched closure is compiled for the oldest processor"
-)]
 #[inline(always)]
 fn weighted_sums<'a, 't>(
     kernel: &Kernel,

@@ -3,6 +3,10 @@
 //! Coordinates are ZYX voxels, lengths angstrom, buffers C order. Nothing here knows of Python, GPUs or EMDB.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined into a call dispatched by pulp is compiled for the oldest processor"
+)]
 
 mod axes;
 mod chunks;

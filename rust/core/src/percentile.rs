@@ -88,9 +88,9 @@ fn histogram(
         counts.with(|counts| {
             counts.resize(BINS, 0);
             for &voxel in block {
-                if voxel != 0.0
+                if let Some(bin) = bin(key_of(voxel))
+                    && voxel != 0.0
                     && voxel.is_finite()
-                    && let Some(bin) = bin(key_of(voxel))
                 {
                     counts[bin as usize] += 1;
                 }

@@ -197,7 +197,12 @@ impl Source for ChunkSource<'_> {
     fn plane(&self, (block, pieces): &Self::Loaded, plane: usize, to: &mut [f32]) -> Result<()> {
         let start = [plane, block.rows.start, block.columns.start].map(|n| n as i64);
         let region = Region::new(start, [1, block.rows.len(), block.columns.len()]);
-        to.fill(0.0);
+        let shared = pieces
+            .iter()
+            .filter_map(|piece| piece.region.intersect(&region));
+        if shared.map(|part| part.voxels()).sum::<usize>() < to.len() {
+            to.fill(0.0);
+        }
         for piece in pieces {
             copy_shared(&piece.region, &piece.voxels, &region, to);
         }

@@ -1,5 +1,6 @@
 //! One pass over the voxels of a map: extremes, mean, deviation, and what is not a number.
 
+use pulp::{Arch, NullaryFnOnce};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -9,6 +10,9 @@ use crate::{Result, Voxels};
 
 /// Voxels read at a time. Fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 1 << 18;
+
+/// Sums that run side by side.
+const SUMS: usize = 16;
 
 /// Statistics of voxels (float64 sums). NaN and infinities are counted, and left out of the rest.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,19 +62,21 @@ impl Survey {
     /// Statistics of some voxels.
     #[must_use]
     pub fn of(voxels: &[f32]) -> Self {
-        let mut survey = Self::default();
-        for &voxel in voxels {
-            if voxel.is_finite() {
-                survey.minimum = survey.minimum.min(voxel);
-                survey.maximum = survey.maximum.max(voxel);
-                survey.sum += f64::from(voxel);
-                survey.squares += f64::from(voxel) * f64::from(voxel);
-                survey.finite += 1;
-            }
-            survey.nonzero += u64::from(voxel != 0.0);
+        let (groups, rest) = voxels.as_chunks::<SUMS>();
+        let mut last = [f32::NAN; SUMS];
+        last[..rest.len()].copy_from_slice(rest);
+        let sums = Arch::new().dispatch(Add(groups, &last));
+        let count = |counts: [u32; SUMS]| counts.iter().map(|&n| u64::from(n)).sum::<u64>();
+        let finite = count(sums.finite);
+        Self {
+            minimum: sums.minimum.into_iter().fold(f32::INFINITY, f32::min),
+            maximum: sums.maximum.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            nonzero: count(sums.nonzero) - (SUMS - rest.len()) as u64,
+            nonfinite: voxels.len() as u64 - finite,
+            finite,
+            sum: sums.sum.iter().sum(),
+            squares: sums.squares.iter().sum(),
         }
-        survey.nonfinite = voxels.len() as u64 - survey.finite;
-        survey
     }
 
     /// Statistics of two sets of voxels together.
@@ -84,6 +90,71 @@ impl Survey {
             finite: self.finite + other.finite,
             sum: self.sum + other.sum,
             squares: self.squares + other.squares,
+        }
+    }
+}
+
+/// Statistics side by side, in a fixed number, so that they vectorise and are the same on every processor.
+struct Sums {
+    minimum: [f32; SUMS],
+    maximum: [f32; SUMS],
+    nonzero: [u32; SUMS],
+    finite: [u32; SUMS],
+    sum: [f64; SUMS],
+    squares: [f64; SUMS],
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            minimum: [f32::INFINITY; SUMS],
+            maximum: [f32::NEG_INFINITY; SUMS],
+            nonzero: [0; SUMS],
+            finite: [0; SUMS],
+            sum: [0.0; SUMS],
+            squares: [0.0; SUMS],
+        }
+    }
+}
+
+/// The sums of groups of voxels, and of a last one.
+struct Add<'a>(&'a [[f32; SUMS]], &'a [f32; SUMS]);
+
+impl NullaryFnOnce for Add<'_> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn call(self) -> Sums {
+        let mut sums = Sums::default();
+        for group in self.0 {
+            sums.add(group);
+        }
+        sums.add(self.1);
+        sums
+    }
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, voxels: &[f32; SUMS]) {
+        for (lane, &voxel) in voxels.iter().enumerate() {
+            let finite = voxel.is_finite();
+            let (low, high, kept) = if finite {
+                (voxel, voxel, voxel)
+            } else {
+                (f32::INFINITY, f32::NEG_INFINITY, 0.0)
+            };
+            if low < self.minimum[lane] {
+                self.minimum[lane] = low;
+            }
+            if high > self.maximum[lane] {
+                self.maximum[lane] = high;
+            }
+            self.nonzero[lane] += u32::from(voxel != 0.0);
+            self.finite[lane] += u32::from(finite);
+            let kept = f64::from(kept);
+            self.sum[lane] += kept;
+            self.squares[lane] += kept * kept;
         }
     }
 }

@@ -63,7 +63,11 @@ impl CubeReader {
         if most == 0 {
             return Ok(None);
         }
-        let cubes = PyArray5::<f32>::zeros(py, [most, 1, edge, edge, edge], false);
+        // Not zeros: every cube is written whole.
+        let cubes = py
+            .import("numpy")?
+            .call_method1("empty", ((most, 1, edge, edge, edge), "f4"))?
+            .cast_into::<PyArray5<f32>>()?;
         let numbers = {
             let mut cubes = cubes.readwrite();
             let slots = cubes.as_slice_mut()?;
