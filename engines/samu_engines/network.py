@@ -1,0 +1,280 @@
+"""The network, once, in two sizes: ``SAMU`` is the paper's, ``SAMU_LITE`` the default where there is no GPU.
+
+::
+
+    stem -> [blocks, down] x levels -> middle -> [blocks with skips, up] x levels -> head
+
+Source: Zhang and Dao Duc, CryoSAMU, section 3.3; what the paper leaves out follows the author's related networks. The
+linear attention is that of Shen et al. 2021, Efficient Attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GROUPS = 32
+HEADS = 4
+HEAD_CHANNELS = 32
+MEMORY_TOKENS = 4
+EPSILON = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The size of a network.
+
+    Attributes
+    ----------
+    patch
+        Voxels along each axis that the stem folds into one lattice point (space to depth), and the head unfolds.
+    widths
+        Channels of each level; each level but the first has half the lattice of the one before.
+    blocks
+        Residual blocks of a level in the encoder; the decoder has one more, so that each takes a skip.
+    attention_levels
+        Levels with a linear attention after each residual block; the middle has one if there are any.
+    structure_channels
+        Width of the structural embedding that the middle attends to; 0 for a network without.
+    norm
+        ``"group"``: group normalisation, whose statistics are those of the cube. ``"voxel"``: root mean square over the
+        channels of each voxel; what a voxel becomes then depends on its surroundings alone, and cores join.
+    dropout
+        Probability, in residual blocks, while training.
+    early_upsampling
+        Convolve to the next level's channels before the lattice is doubled, an eighth of the work, and not after.
+    """
+
+    patch: int
+    widths: tuple[int, ...]
+    blocks: int
+    attention_levels: tuple[int, ...] = ()
+    structure_channels: int = 0
+    norm: Literal["group", "voxel"] = "group"
+    dropout: float = 0.0
+    early_upsampling: bool = False
+
+
+SAMU = NetworkConfig(
+    patch=1,
+    widths=(32, 64, 64, 128),
+    blocks=2,
+    attention_levels=(0, 1, 2),
+    structure_channels=512,
+    dropout=0.2,
+)
+SAMU_LITE = NetworkConfig(patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True)
+CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
+
+
+class Network(nn.Module):
+    """A 3D U-Net with residual blocks: cubes of density in, enhanced cubes out."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        first = config.widths[0]
+        self.stem = nn.Conv3d(config.patch**3, first, 3, padding=1)
+        self.encoder = nn.ModuleList()
+        skips = [first]
+        channels = first
+        for level, width in enumerate(config.widths):
+            for _ in range(config.blocks):
+                self.encoder.append(_Stage(config, level, channels, width))
+                channels = width
+                skips.append(channels)
+            if level + 1 < len(config.widths):
+                self.encoder.append(nn.Conv3d(channels, channels, 3, stride=2, padding=1))
+                skips.append(channels)
+        self.middle = _Middle(config, channels)
+        self.decoder = nn.ModuleList()
+        for level, width in reversed(list(enumerate(config.widths))):
+            for number in range(config.blocks + 1):
+                stage: nn.Module = _Stage(config, level, channels + skips.pop(), width)
+                channels = width
+                if number == config.blocks and level > 0:
+                    upsample = _upsampling(config, width, config.widths[level - 1])
+                    channels = width if not config.early_upsampling else config.widths[level - 1]
+                    stage = nn.Sequential(stage, upsample)
+                self.decoder.append(stage)
+        self.head = nn.Sequential(
+            _norm(config, channels), nn.SiLU(), nn.Conv3d(channels, config.patch**3, 3, padding=1)
+        )
+
+    def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
+        """Enhance cubes.
+
+        Parameters
+        ----------
+        cubes
+            (N, 1, D, H, W), normalised density; D, H, W divisible by ``patch * 2 ** (levels - 1)``.
+        structure
+            (N, L, structure_channels), the structural embedding; None to do without.
+
+        Returns
+        -------
+        Tensor
+            (N, 1, D, H, W).
+        """
+        features = self.stem(_fold(cubes, self.config.patch))
+        skips = [features]
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+        features = self.middle(features, structure)
+        for stage in self.decoder:
+            features = stage(torch.cat([features, skips.pop()], dim=1))
+        return _unfold(self.head(features), self.config.patch)
+
+
+class ResidualBlock(nn.Module):
+    """Twice norm, SiLU, dropout, convolution; added to the input. With local norms it starts as the identity."""
+
+    def __init__(self, config: NetworkConfig, channels: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            _norm(config, channels), nn.SiLU(), nn.Dropout(config.dropout), nn.Conv3d(channels, width, 3, padding=1)
+        )
+        self.second = nn.Sequential(
+            _norm(config, width), nn.SiLU(), nn.Dropout(config.dropout), nn.Conv3d(width, width, 3, padding=1)
+        )
+        self.shortcut = nn.Identity() if channels == width else nn.Conv3d(channels, width, 1)
+        if config.norm == "voxel":
+            nn.init.zeros_(self.second[-1].weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, channels, D, H, W) to (N, width, D, H, W)."""
+        out: Tensor = self.shortcut(features) + self.second(self.first(features))
+        return out
+
+
+class VoxelNorm(nn.Module):
+    """Divides each voxel by the root mean square of its channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, D, H, W) to the same."""
+        return features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + EPSILON) * self.gain
+
+
+class LinearAttention(nn.Module):
+    """Attention over all voxels of a level at linear cost: softmax of queries over channels, of keys over voxels.
+
+    There is no residual connection around it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = HEADS * HEAD_CHANNELS
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.qkv = nn.Conv3d(channels, 3 * hidden, 1, bias=False)
+        self.memory = nn.Parameter(torch.randn(2, HEADS, HEAD_CHANNELS, MEMORY_TOKENS))
+        self.out = nn.Sequential(nn.Conv3d(hidden, channels, 1), nn.GroupNorm(GROUPS, channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, D, H, W) to the same."""
+        n, _, depth, height, width = features.shape
+        qkv = self.qkv(self.norm(features)).reshape(n, 3, HEADS, HEAD_CHANNELS, depth * height * width)
+        queries, keys, values = qkv[:, 0], qkv[:, 1], qkv[:, 2]  # (N, heads, channels, voxels)
+        memory = self.memory.unsqueeze(1).expand(2, n, HEADS, HEAD_CHANNELS, MEMORY_TOKENS)
+        keys = torch.cat([memory[0], keys], dim=-1)
+        values = torch.cat([memory[1], values], dim=-1)
+        # A softmax over 262,144 voxels leaves the normal range of half precision: here and in the product, float32.
+        keys = torch.softmax(keys.float(), dim=-1)
+        context = keys @ values.float().transpose(-1, -2)  # (N, heads, key channels, value channels)
+        queries = torch.softmax(queries, dim=-2) * HEAD_CHANNELS**-0.5
+        attended = context.to(queries.dtype).transpose(-1, -2) @ queries  # (N, heads, value channels, voxels)
+        out: Tensor = self.out(attended.reshape(n, HEADS * HEAD_CHANNELS, depth, height, width))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Voxels of the middle attend to the structural embedding; without one, only the feed-forward part runs."""
+
+    def __init__(self, channels: int, structure_channels: int) -> None:
+        super().__init__()
+        self.norm_voxels = nn.LayerNorm(channels)
+        self.norm_structure = nn.LayerNorm(structure_channels)
+        self.attention = nn.MultiheadAttention(
+            channels, HEADS, kdim=structure_channels, vdim=structure_channels, batch_first=True
+        )
+        self.norm_out = nn.LayerNorm(channels)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels)
+        )
+
+    def forward(self, features: Tensor, structure: Tensor | None) -> Tensor:
+        """(N, C, D, H, W) and (N, L, structure_channels) or None to (N, C, D, H, W)."""
+        tokens = features.flatten(2).transpose(1, 2)  # (N, voxels, C)
+        if structure is not None:
+            known = self.norm_structure(structure)
+            tokens = tokens + self.attention(self.norm_voxels(tokens), known, known, need_weights=False)[0]
+        tokens = tokens + self.feed_forward(self.norm_out(tokens))
+        return tokens.transpose(1, 2).reshape(features.shape)
+
+
+class _Stage(nn.Sequential):
+    """A residual block, and the attention of its level."""
+
+    def __init__(self, config: NetworkConfig, level: int, channels: int, width: int) -> None:
+        block = ResidualBlock(config, channels, width)
+        super().__init__(*([block, LinearAttention(width)] if level in config.attention_levels else [block]))
+
+
+class _Middle(nn.Module):
+    def __init__(self, config: NetworkConfig, channels: int) -> None:
+        super().__init__()
+        self.first = ResidualBlock(config, channels, channels)
+        self.attention = LinearAttention(channels) if config.attention_levels else nn.Identity()
+        self.structure = CrossAttention(channels, config.structure_channels) if config.structure_channels else None
+        self.second = ResidualBlock(config, channels, channels)
+
+    def forward(self, features: Tensor, structure: Tensor | None) -> Tensor:
+        features = self.attention(self.first(features))
+        if self.structure is not None:
+            features = self.structure(features, structure)
+        out: Tensor = self.second(features)
+        return out
+
+
+def _upsampling(config: NetworkConfig, width: int, next_width: int) -> nn.Module:
+    double = nn.Upsample(scale_factor=2.0, mode="nearest")
+    if config.early_upsampling:
+        return nn.Sequential(nn.Conv3d(width, next_width, 3, padding=1), double)
+    return nn.Sequential(double, nn.Conv3d(width, width, 3, padding=1))
+
+
+def _norm(config: NetworkConfig, channels: int) -> nn.Module:
+    return nn.GroupNorm(GROUPS, channels) if config.norm == "group" else VoxelNorm(channels)
+
+
+def _fold(cubes: Tensor, patch: int) -> Tensor:
+    """(N, 1, D, H, W) to (N, patch^3, D/patch, H/patch, W/patch)."""
+    if patch == 1:
+        return cubes
+    n = cubes.shape[0]
+    sizes = _split(cubes.shape[2:], patch)
+    folded = cubes.reshape(n, *sizes).permute(0, 2, 4, 6, 1, 3, 5)
+    return folded.reshape(n, patch**3, *sizes[::2])
+
+
+def _unfold(features: Tensor, patch: int) -> Tensor:
+    """Undo :func:`_fold`."""
+    if patch == 1:
+        return features
+    n, _, *sizes = features.shape
+    unfolded = features.reshape(n, patch, patch, patch, *sizes).permute(0, 4, 1, 5, 2, 6, 3)
+    return unfolded.reshape(n, 1, *(patch * size for size in sizes))
+
+
+def _split(shape: Sequence[int], patch: int) -> list[int]:
+    return [part for size in shape for part in (size // patch, patch)]

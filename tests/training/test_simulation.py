@@ -1,0 +1,95 @@
+"""Simulated pairs are what they claim: density in its place, noise at its resolution, source on target."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+fft = pytest.importorskip("scipy.fft")
+
+from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
+from samu_training.data import Crops, as_the_product_reads, make_pair, turned
+from samu_training.density import gaussians, target_density
+from samu_training.simulate import _frequencies, _fsc, _noise, draw_recipe
+
+
+@pytest.fixture(scope="module")
+def atoms():
+    """A random walk of carbon atoms: dense as a small protein."""
+    rng = np.random.default_rng(5)
+    positions = rng.uniform(0, 34, (1600, 3)).astype(np.float32)
+    return Atoms(name="walk", positions=positions, numbers=np.full(1600, 6.0, np.float32))
+
+
+def test_density_is_that_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    positions, weights = rng.uniform(-3, 15, (12, 3)).astype(np.float32), rng.uniform(1, 8, 12).astype(np.float32)
+    shape, spacing, sigma = (9, 11, 10), 1.2, 0.9
+    expected = np.zeros(shape)
+    centres = np.stack(np.meshgrid(*(np.arange(n) * spacing for n in shape), indexing="ij"), axis=-1)
+    for position, weight in zip(positions, weights, strict=True):
+        distance = np.linalg.norm(centres - position, axis=-1)
+        expected += weight * (2 * np.pi * sigma**2) ** -1.5 * np.exp(-0.5 * (distance / sigma) ** 2)
+    density = gaussians(positions, weights, shape=shape, spacing=spacing, sigma=sigma)
+    np.testing.assert_allclose(density, expected, atol=2e-4 * expected.max())
+
+
+def test_density_integrates_to_the_atomic_numbers():
+    positions = np.array([[12.3, 11.1, 14.8], [9.0, 15.5, 10.2]], np.float32)
+    density = target_density(positions, np.array([6.0, 16.0], np.float32), shape=(25, 25, 25), spacing=1.0)
+    assert density.sum() == pytest.approx(22.0, rel=2e-3)
+
+
+def test_noise_has_the_fsc_that_was_drawn(atoms):
+    """Two maps with independent noise of the drawn ratio correlate, shell by shell, as FSC / (2 - FSC) says."""
+    rng = np.random.default_rng(3)
+    recipe = draw_recipe(rng)
+    recipe = type(recipe)(**(vars(recipe) | {"spacing": 1.2, "resolution": 5.0, "falloff": 0.015, "noise_inside": 0.0}))
+    shape = (64, 64, 64)
+    frequency = _frequencies(shape, recipe.spacing)
+    signal = fft.rfftn(gaussians(atoms.positions + 20, atoms.numbers, shape=shape, spacing=1.2, sigma=1.0))
+    everywhere = np.ones(shape, bool)
+    a, b = (signal + _noise(signal, everywhere, recipe, rng, frequency=frequency) for _ in range(2))
+    for low in np.arange(0.06, 0.2, 0.02):
+        shell = (frequency >= low) & (frequency < low + 0.02)
+        measured = np.abs((a * b.conj())[shell].sum()) / np.sqrt(
+            (abs(a[shell]) ** 2).sum() * (abs(b[shell]) ** 2).sum()
+        )
+        drawn = float(_fsc(recipe, np.array([low + 0.01]))[0])
+        assert measured == pytest.approx(drawn, abs=0.12)
+
+
+def test_the_source_lies_on_its_target(atoms):
+    """Law 4 for training: the best fit of source and target is without any shift."""
+    source, target = make_pair(atoms, np.random.default_rng(11)).astype(np.float64)
+    correlation = fft.irfftn(fft.rfftn(source) * fft.rfftn(target).conj(), s=source.shape)
+    peak = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
+    assert tuple(peak) == (0, 0, 0)
+
+
+def test_maps_pass_through_the_product(atoms):
+    density = gaussians(atoms.positions + 8, atoms.numbers, shape=(50, 50, 50), spacing=1.0, sigma=1.5)
+    density[density < 1e-4] = 0
+    read = as_the_product_reads(density, spacing=1.0)
+    np.testing.assert_allclose(read, density / np.percentile(density[density != 0], 99.9), rtol=1e-5)
+
+
+def test_the_24_turns_are_proper():
+    corner = np.zeros((1, 3, 3, 3), np.float32)
+    corner[0, 0, 0, 1], corner[0, 0, 2, 0], corner[0, 1, 0, 0] = 1, 2, 3  # chiral
+    rng = np.random.default_rng(0)
+    seen = {turned(corner, rng).tobytes() for _ in range(2000)}
+    mirrored = np.ascontiguousarray(corner[:, ::-1])
+    assert len(seen) == 24
+    assert mirrored.tobytes() not in seen
+
+
+def test_crops_may_reach_over_the_box(tmp_path):
+    np.save(tmp_path / "00000.npy", np.ones((2, 30, 40, 36), np.float16))
+    source, target = Crops(tmp_path, edge=32).batch(np.random.default_rng(0), 16)
+    assert source.shape == target.shape == (16, 1, 32, 32, 32)
+    assert set(np.unique(target)) == {0.0, 1.0}
+    assert ((source > 0) == (target > 0)).all()
+
+
+def test_structures_of_the_real_pairs_are_kept_from_training():
+    assert all(map(is_test, OF_REAL_PAIRS))

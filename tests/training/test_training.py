@@ -1,0 +1,88 @@
+"""Training resumes exactly, and what it exports is what was trained."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from onnx import numpy_helper
+
+from samu_batch import ModelSpec
+from samu_engines.network import Network, NetworkConfig
+from samu_training.export import export_model
+from samu_training.losses import correlation, density_loss
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        np.save(folder / f"{number:05d}.npy", rng.random((2, 28, 30, 26)).astype(np.float16))
+    return folder
+
+
+def train(pairs, run, steps, *more):
+    command = [sys.executable, "-m", "samu_training.train", "samu-lite", "--pairs", pairs, "--validation", pairs]
+    command += ["--run", run, "--steps", steps, "--batch", "1", "--edge", "24", "--threads", "1", *more]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    return torch.load(run / "checkpoint.pt", weights_only=True)
+
+
+def test_a_resumed_run_is_the_run_that_never_stopped(pairs, tmp_path):
+    whole = train(pairs, tmp_path / "whole", 6)
+    first = train(pairs, tmp_path / "parts", 6, "--stop-after", 2)
+    assert first["step"] == 2
+    parts = train(pairs, tmp_path / "parts", 6)
+    assert parts["step"] == whole["step"] == 6
+    for name, weights in whole["network"].items():
+        assert torch.equal(weights, parts["network"][name]), name
+
+
+@torch.no_grad()
+def test_the_exported_model_is_the_network(tmp_path):
+    torch.manual_seed(0)
+    network = Network(NetworkConfig(patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True))
+    for parameter in network.parameters():  # as if trained: no two are alike
+        parameter += 0.03 * torch.randn_like(parameter)
+    spec = ModelSpec.load(export_model(network, tmp_path, name="tiny", card={"data": "none"}))
+    assert json.loads(spec.path.read_text())["card"] == {"data": "none"}
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(spec.weights).graph.initializer}
+    for name, parameter in network.named_parameters():
+        assert stored[name].dtype == np.float16, name
+        parameter.copy_(torch.from_numpy(stored[name].astype(np.float32)))
+    session = onnxruntime.InferenceSession(str(spec.weights), providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        cubes = torch.rand(count, 1, 64, 64, 64)
+        [enhanced] = session.run(None, {"cubes": cubes.numpy()})
+        np.testing.assert_allclose(enhanced, network(cubes).numpy(), atol=1e-4)
+
+
+def test_loss_prefers_the_target():
+    torch.manual_seed(0)
+    target = torch.rand(2, 1, 8, 8, 8)
+    worse = target + 0.3 * torch.randn_like(target)
+    assert density_loss(target, target) < 1e-3 < density_loss(worse, target)
+
+
+def test_loss_of_empty_crops_is_finite():
+    nothing = torch.zeros(2, 1, 8, 8, 8)
+    enhanced = torch.rand(2, 1, 8, 8, 8, requires_grad=True)
+    loss = density_loss(enhanced, nothing)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(enhanced.grad).all()
+
+
+def test_correlation_is_numpys():
+    torch.manual_seed(0)
+    a, b = torch.rand(3, 1, 8, 8, 8), torch.rand(3, 1, 8, 8, 8)
+    expected = [np.corrcoef(x.ravel(), y.ravel())[0, 1] for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    np.testing.assert_allclose(correlation(a, b), expected, atol=1e-4)

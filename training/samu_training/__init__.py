@@ -1,0 +1,1 @@
+"""Simulates training pairs, trains the networks of samu-batch, judges and exports them."""

@@ -1,0 +1,173 @@
+"""Training pairs on disk, and the crops that are trained on.
+
+``python -m samu_training.data PACK.npz FOLDER --count 1000`` fills a folder; it goes on where it stopped.
+
+A pair is one file, float16 (2, D, H, W) at the model's spacing: the experimental map divided by the density that
+becomes 1, not yet clipped, and the target in the same way. Both pass through samu_batch itself, as a user's map does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mrcfile
+import numpy as np
+
+from samu_batch import _rust
+from samu_batch.mrc import read_header
+from samu_batch.volume import ingest_map, model_grid, voxels_of
+from samu_training.atoms import is_test, load_atoms
+from samu_training.density import target_density
+from samu_training.simulate import draw_recipe, place, simulate_map
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from samu_training.atoms import Atoms
+
+SPACING = 1.0
+PERCENTILE = 99.9
+MEMORY = 1 << 30
+CHUNK = 50
+OVERHANG = 10
+"""Voxels by which a crop may reach over the box, where there are zeros as in the cubes of a whole map."""
+ON_MOLECULE = 0.75
+"""Share of the crops whose centre is a voxel with target density."""
+LEAST_CORRELATION = 0.25
+BRIGHTNESS = (0.75, 1.3)
+
+
+def as_the_product_reads(density: NDArray[np.float32], *, spacing: float) -> NDArray[np.float32]:
+    """Resample a map and divide by its percentile as ``samu-batch enhance`` does; not clipped."""
+    with tempfile.NamedTemporaryFile(suffix=".mrc") as file:
+        with mrcfile.new(file.name, data=density, overwrite=True) as stored:
+            stored.voxel_size = spacing
+        header = read_header(file.name)
+        voxels = voxels_of(header)
+        scale = _rust.percentile(voxels, PERCENTILE, threads=1)
+        volume = ingest_map(voxels, None, header=header, spacing=SPACING, chunk=CHUNK, threads=1, memory=MEMORY)
+        return volume.read() / np.float32(scale)
+
+
+def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
+    """Simulate the experimental map of a structure and the target on the same grid: float16 (2, D, H, W).
+
+    A draw that drowns the molecule in noise is drawn again, as the paper leaves out pairs that hardly correlate.
+    """
+    while True:
+        pair = _draw_pair(atoms, rng)
+        source, target = np.clip(pair, 0, 1).astype(np.float64)
+        if np.corrcoef(source.ravel(), target.ravel())[0, 1] > LEAST_CORRELATION:
+            return pair
+
+
+def _draw_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
+    recipe = draw_recipe(rng)
+    positions, shape = place(atoms, recipe, rng)
+    density = simulate_map(positions, atoms.numbers, recipe, rng, shape=shape)
+    source = as_the_product_reads(density, spacing=recipe.spacing)
+    grid, _ = model_grid(shape, (recipe.spacing,) * 3, target=SPACING)
+    target = target_density(positions, atoms.numbers, shape=grid, spacing=SPACING)
+    target /= np.percentile(target[target > 0], PERCENTILE)
+    return np.stack([np.clip(source, -4, 4), target]).astype(np.float16)
+
+
+def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool) -> None:
+    """Fill ``folder`` with ``count`` pairs; those that are there are left alone."""
+    structures = [atoms for atoms in load_atoms(pack) if is_test(atoms.name) == test]
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        path = folder / f"{number:05d}.npy"
+        if path.exists():
+            continue
+        rng = np.random.default_rng([seed, number])
+        atoms = structures[number % len(structures) if test else rng.integers(len(structures))]
+        start = time.monotonic()
+        pair = make_pair(atoms, rng)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.save(file, pair)
+        partial.rename(path)
+        print(f"{path.name} {atoms.name} {pair.shape[1:]} {time.monotonic() - start:.1f} s", flush=True)
+
+
+class Crops:
+    """Random crops of the pairs in a folder; pairs that arrive while training goes on are used as they come."""
+
+    def __init__(self, folder: Path, *, edge: int) -> None:
+        self._folder = folder
+        self._edge = edge
+        self._pairs: dict[str, NDArray[np.float16]] = {}
+
+    def batch(self, rng: Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return sources in [0, 1] and targets in [0, 1], each (count, 1, edge, edge, edge)."""
+        crops = np.stack([self._crop(rng) for _ in range(count)])
+        return crops[:, :1], crops[:, 1:]
+
+    def _crop(self, rng: Generator) -> NDArray[np.float32]:
+        names = self._names()
+        pair = self._load(names[rng.integers(len(names))])
+        start = self._start(pair, rng)
+        box = [slice(max(0, s), max(0, min(n, s + self._edge))) for s, n in zip(start, pair.shape[1:], strict=True)]
+        inside = pair[(slice(None), *box)].astype(np.float32)
+        padding = [
+            (b.start - s, self._edge - (b.start - s) - (b.stop - b.start)) for b, s in zip(box, start, strict=True)
+        ]
+        crop = np.pad(inside, [(0, 0), *padding])
+        crop[0] *= rng.uniform(*BRIGHTNESS)
+        crop = np.clip(crop, 0, 1)
+        crop[crop < 1e-6] = 0
+        return turned(crop, rng)
+
+    def _start(self, pair: NDArray[np.float16], rng: Generator) -> NDArray[np.int64]:
+        shape = np.array(pair.shape[1:])
+        if rng.random() < ON_MOLECULE:
+            for _ in range(40):
+                centre = rng.integers(shape)
+                if pair[1][tuple(centre)] > 0.05:
+                    return np.asarray(centre - rng.integers(self._edge // 4, 3 * self._edge // 4, 3))
+        highest = np.maximum(shape - self._edge + OVERHANG, -OVERHANG)
+        return np.asarray(rng.integers(-OVERHANG, highest + 1))
+
+    def _names(self) -> list[str]:
+        names = sorted(path.name for path in self._folder.glob("*.npy"))
+        if not names:
+            raise FileNotFoundError(f"{self._folder} holds no pairs: make some with python -m samu_training.data")
+        return names
+
+    def _load(self, name: str) -> NDArray[np.float16]:
+        if name not in self._pairs:
+            self._pairs[name] = np.load(self._folder / name, mmap_mode="r")
+        return self._pairs[name]
+
+
+def turned(crop: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """Turn by one of the 24 proper rotations of the cube: a mirror image of a protein is none."""
+    axes = rng.permutation(3)
+    flips = rng.integers(2, size=3)
+    odd = (np.linalg.det(np.eye(3)[axes]) < 0) != (flips.sum() % 2 == 1)
+    if odd:
+        flips[0] ^= 1
+    crop = crop.transpose(0, *(axes + 1))
+    return np.ascontiguousarray(crop[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))])
+
+
+def main() -> None:
+    """Simulate pairs into a folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--test", action="store_true", help="from the structures that are never trained on")
+    arguments = parser.parse_args()
+    make_pairs(arguments.pack, arguments.folder, count=arguments.count, seed=arguments.seed, test=arguments.test)
+
+
+if __name__ == "__main__":
+    main()

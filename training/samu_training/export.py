@@ -1,0 +1,122 @@
+"""A trained network as a model: one ONNX file with float16 weights, and the sidecar that carries the science.
+
+``python -m samu_training.export RUN/checkpoint.pt FOLDER --name samu-lite --card card.json``
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from samu_engines.network import CONFIGS, Network, NetworkConfig
+from samu_training.data import PERCENTILE, SPACING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+OPSET = 21
+CUBE = 64
+CORE = 50
+INPUT, OUTPUT = "cubes", "enhanced"
+
+
+def export_model(network: Network, folder: Path, *, name: str, card: Mapping[str, Any]) -> Path:
+    """Write ``name.onnx`` and its sidecar ``name.json``; return the sidecar's path.
+
+    Raises ValueError if two parameters are alike: the exporter would store them once.
+
+    The graph takes float32 (N, 1, 64, 64, 64) and computes in float32; its initialisers are float16 and carry the names
+    of the network's parameters, so that torch and every engine read one file.
+    """
+    network = network.eval()
+    graph = torch.onnx.export(
+        network,
+        (torch.zeros(2, 1, CUBE, CUBE, CUBE),),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("N")},),
+        verbose=False,
+    )
+    assert graph is not None
+    names = {name for name, _ in network.named_parameters()}
+    if missing := names - {tensor.name for tensor in graph.model_proto.graph.initializer}:
+        raise ValueError(f"the exporter merged parameters that are alike, as untrained ones are: {sorted(missing)}")
+    model = with_float16_weights(graph.model_proto, names=names)
+    onnx.checker.check_model(model, full_check=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{name}.onnx"
+    weights.write_bytes(model.SerializeToString(deterministic=True))
+    sidecar = weights.with_suffix(".json")
+    sidecar.write_text(json.dumps(_sidecar(name, weights, card), indent=1) + "\n")
+    return sidecar
+
+
+def with_float16_weights(model: onnx.ModelProto, *, names: Collection[str]) -> onnx.ModelProto:
+    """Store the initialisers among ``names`` as float16, each cast to float32 where it is used."""
+    casts = []
+    for tensor in list(model.graph.initializer):
+        if tensor.name not in names or tensor.data_type != TensorProto.FLOAT:
+            continue
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        wide = f"{tensor.name}.float32"
+        for node in model.graph.node:
+            for position, name in enumerate(node.input):
+                if name == tensor.name:
+                    node.input[position] = wide
+        casts.append(helper.make_node("Cast", [tensor.name], [wide], to=TensorProto.FLOAT))
+        tensor.CopyFrom(half)
+    for node in reversed(casts):
+        model.graph.node.insert(0, node)
+    del model.graph.value_info[:]
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _sidecar(name: str, weights: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "name": name,
+        "file": weights.name,
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "cube": CUBE,
+        "core": CORE,
+        "spacing": SPACING,
+        "normalisation": {
+            "percentile": PERCENTILE,
+            "of": "non-zero voxels of the input map",
+            "clip": [0.0, 1.0],
+            "zero_below": 1e-6,
+        },
+        "card": dict(card),
+    }
+
+
+def main() -> None:
+    """Export a checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", help="of the model; by default the network's")
+    parser.add_argument("--card", type=Path, help="JSON file with the model card")
+    arguments = parser.parse_args()
+    state = torch.load(arguments.checkpoint, weights_only=True)
+    config = NetworkConfig(**state["config"])
+    network = Network(config)
+    network.load_state_dict(state["network"])
+    [known] = [name for name, values in CONFIGS.items() if values == config] or ["network"]
+    card = json.loads(arguments.card.read_text()) if arguments.card else {}
+    card |= {"steps": state["step"], "minutes": round(state["spent"] / 60, 1)}
+    print(export_model(network, arguments.folder, name=arguments.name or known, card=card))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""Experimental maps simulated from structures: what a reconstruction at a drawn resolution would show.
+
+::
+
+    atoms --B factors--> signal --solvent, belts--> + noise --sharpening, low-pass--> map --mask--> experimental map
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from samu_training.density import gaussians
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from samu_training.atoms import Atoms
+
+    Volume = NDArray[np.float32]
+
+LARGEST_EDGE = 112.0
+"""Angstrom: of a larger structure a box of this edge is simulated, as deposited maps are cut out."""
+B_LEVELS = 5
+SHELLS = 96
+MOLECULE_SIGMA = 2.0
+"""Width in angstrom of the blur whose level tells molecule from solvent."""
+Mask = Literal["none", "soft", "hard", "threshold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that is drawn for one map but its random fields. Lengths in angstrom, B factors in square angstrom.
+
+    Attributes
+    ----------
+    resolution, falloff
+        Where the FSC is 0.143, and how fast it falls there (1/angstrom).
+    spacing, padding
+        Of the map's grid; between molecule and box.
+    b_factor, b_waves, b_rim
+        Mean B factor; its smooth local variation and its growth from the centre to the rim, as shares.
+    solvent, solvent_b
+        Share of the low-frequency contrast that the bulk solvent takes, and how fast that fades.
+    belt, noise_inside, drift
+        Strengths of unmodelled density around the molecule, of additional noise inside, of slow background.
+    sharpening, amplitudes, lowpass, weighted
+        B factor that is undone; size of a random smooth curve on the log amplitudes; cut-off over resolution (0 for
+        none); whether amplitudes are weighted by the FSC.
+    mask, margin
+        How the map is masked, and how far from the molecule.
+    """
+
+    resolution: float
+    falloff: float
+    spacing: float
+    padding: float
+    b_factor: float
+    b_waves: float
+    b_rim: float
+    solvent: float
+    solvent_b: float
+    belt: float
+    noise_inside: float
+    drift: float
+    sharpening: float
+    amplitudes: float
+    lowpass: float
+    weighted: bool
+    mask: Mask
+    margin: float
+
+
+def draw_recipe(rng: Generator, *, lowest: float = 3.3, highest: float = 8.5) -> Recipe:
+    """Draw a map's recipe."""
+    resolution = rng.uniform(lowest, highest)
+    b_factor = rng.uniform(2.5, 9.0) * resolution**2
+    masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
+    return Recipe(
+        resolution=resolution,
+        falloff=rng.uniform(0.025, 0.09) / resolution,
+        spacing=float(np.exp(rng.uniform(np.log(0.85), np.log(min(2.2, resolution / 2.5))))),
+        padding=rng.uniform(4, 24),
+        b_factor=b_factor,
+        b_waves=rng.uniform(0, 0.5),
+        b_rim=rng.uniform(0, 1.0),
+        solvent=rng.uniform(0, 0.8),
+        solvent_b=rng.uniform(150, 1000),
+        belt=rng.uniform(0.1, 0.7) * (rng.random() < 0.35),
+        noise_inside=rng.uniform(0, 0.6),
+        drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
+        sharpening=b_factor * rng.uniform(0, 1.1),
+        amplitudes=rng.uniform(0, 0.5),
+        lowpass=rng.uniform(0.8, 1.1) * (rng.random() < 0.85),
+        weighted=bool(rng.random() < 0.7),
+        mask=masks[rng.choice(4, p=(0.5, 0.22, 0.15, 0.13))],
+        margin=rng.uniform(2, 8),
+    )
+
+
+def place(atoms: Atoms, recipe: Recipe, rng: Generator) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
+    """Turn a structure at random and lay a box around it, or around one of its atoms if it is large.
+
+    Returns
+    -------
+    positions, shape
+        (N, 3) in angstrom from the box's first voxel, ZYX; the box in voxels.
+    """
+    turned = (atoms.positions - atoms.positions.mean(axis=0)) @ Rotation.random(random_state=rng).as_matrix().T
+    low, high = turned.min(axis=0) - recipe.padding, turned.max(axis=0) + recipe.padding
+    edges = np.minimum(high - low, LARGEST_EDGE)
+    centre = turned[rng.integers(len(turned))]
+    first = np.where(high - low > LARGEST_EDGE, np.clip(centre - edges / 2, low, high - edges), low)
+    depth, height, width = (int(n) for n in np.round(edges / recipe.spacing))
+    return (turned - first).astype(np.float32), (depth, height, width)
+
+
+def simulate_map(
+    positions: NDArray[np.float32],
+    numbers: NDArray[np.float32],
+    recipe: Recipe,
+    rng: Generator,
+    *,
+    shape: tuple[int, int, int],
+) -> Volume:
+    """Return the experimental map of atoms in a box: float32 (D, H, W) at ``recipe.spacing``, in arbitrary units."""
+    frequency = _frequencies(shape, recipe.spacing)
+    blur = gaussians(positions, numbers, shape=shape, spacing=recipe.spacing, sigma=MOLECULE_SIGMA)
+    inside = blur > 0.25 * np.percentile(blur[blur > 0.01 * blur.max()], 50)
+    signal = _signal(positions, numbers, recipe, rng, shape=shape, frequency=frequency)
+    signal *= 1 - recipe.solvent * np.exp(-0.25 * recipe.solvent_b * frequency**2)
+    spectrum = signal + fft.rfftn(_belt(inside, blur, recipe, rng))
+    spectrum = spectrum + _noise(signal, inside, recipe, rng, frequency=frequency)
+    spectrum *= _filter(recipe, rng)(frequency)
+    density = fft.irfftn(spectrum, s=shape).astype(np.float32)
+    density += recipe.drift * density[inside].mean() * _waves(shape, recipe.spacing, rng, shortest=40.0)
+    return _masked(density, inside, recipe)
+
+
+def _frequencies(shape: tuple[int, int, int], spacing: float) -> Volume:
+    """1/angstrom of each coefficient of a real transform."""
+    z, y = (fft.fftfreq(n, spacing) for n in shape[:2])
+    x = fft.rfftfreq(shape[2], spacing)
+    frequency: Volume = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2).astype(np.float32)
+    return frequency
+
+
+def _signal(
+    positions: NDArray[np.float32],
+    numbers: NDArray[np.float32],
+    recipe: Recipe,
+    rng: Generator,
+    *,
+    shape: tuple[int, int, int],
+    frequency: Volume,
+) -> NDArray[np.complex64]:
+    """Transform of the atoms, each with its own B factor, interpolated between a few levels."""
+    sigma = max(0.71, 0.6 * recipe.spacing)
+    narrowest = 8 * np.pi**2 * sigma**2
+    b = np.maximum(_b_factors(positions, recipe, rng), narrowest)
+    levels = np.geomspace(b.min(), b.max() * 1.0001, B_LEVELS)
+    share = np.interp(b, levels, np.arange(B_LEVELS))
+    total = np.zeros(frequency.shape, np.complex64)
+    for number, level in enumerate(levels):
+        weight = numbers * np.maximum(0, 1 - np.abs(share - number))
+        some = weight > 0
+        part = gaussians(positions[some], weight[some], shape=shape, spacing=recipe.spacing, sigma=sigma)
+        total += fft.rfftn(part) * np.exp(-0.25 * (level - narrowest) * frequency**2)
+    return total
+
+
+def _b_factors(positions: NDArray[np.float32], recipe: Recipe, rng: Generator) -> NDArray[np.float64]:
+    """B factors that vary smoothly through space and grow toward the molecule's rim."""
+    from_centre = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
+    rim = recipe.b_rim * (from_centre / from_centre.max()) ** 2
+    waves = np.zeros(len(positions))
+    for _ in range(4):
+        direction = rng.normal(size=3)
+        direction *= 2 * np.pi / rng.uniform(25, 90) / np.linalg.norm(direction)
+        waves += np.cos(positions @ direction + rng.uniform(0, 2 * np.pi)) / 2
+    b: NDArray[np.float64] = recipe.b_factor * np.maximum(0.15, 1 + rim - rim.mean() + recipe.b_waves * waves)
+    return b
+
+
+def _belt(inside: NDArray[np.bool_], blur: Volume, recipe: Recipe, rng: Generator) -> Volume:
+    """Unmodelled density around the molecule: detergent, lipid, disordered parts."""
+    if recipe.belt == 0:
+        return np.zeros_like(blur)
+    near = gaussian_filter(inside.astype(np.float32), rng.uniform(4, 9) / recipe.spacing)
+    field = gaussian_filter(rng.normal(size=blur.shape).astype(np.float32), rng.uniform(2.5, 6) / recipe.spacing)
+    lumps = np.maximum(0, field / field.std() - rng.uniform(-0.5, 1.2))
+    where = np.where(inside, 0, np.minimum(1, 4 * near))
+    if rng.random() < 0.5:  # a belt around the middle, across a random axis
+        axis = rng.normal(size=3)
+        axis /= np.linalg.norm(axis)
+        height = sum(a * c for a, c in zip(axis, np.ogrid[tuple(slice(n) for n in blur.shape)], strict=True))
+        thickness = rng.uniform(12, 20) / recipe.spacing
+        where = where * (np.abs(height - height[inside].mean() + rng.normal() * 8) < thickness)
+    belt: Volume = (recipe.belt * blur[inside].mean() * lumps * where).astype(np.float32)
+    return belt
+
+
+def _noise(
+    signal: NDArray[np.complex64], inside: NDArray[np.bool_], recipe: Recipe, rng: Generator, *, frequency: Volume
+) -> NDArray[np.complex64]:
+    """Noise whose ratio to the signal inside the molecule gives the recipe's FSC in every shell."""
+    nyquist = 0.5 / recipe.spacing
+    shell = np.minimum((frequency * (SHELLS / nyquist)).astype(int), SHELLS)
+    count = np.bincount(shell.ravel(), minlength=SHELLS + 1)
+    power = np.bincount(shell.ravel(), np.abs(signal.ravel()) ** 2, minlength=SHELLS + 1) / np.maximum(count, 1)
+    centre = (np.arange(SHELLS + 1) + 0.5) * nyquist / SHELLS
+    fsc = _fsc(recipe, centre)
+    ratio = power / inside.mean() * (1 - fsc) / fsc
+    # Where there is no signal left the noise goes on as it is at the last shell that shows some.
+    last = int(np.searchsorted(centre, 1.15 / recipe.resolution))
+    ratio[last:] = ratio[min(last, SHELLS) - 1] * np.exp(
+        -rng.uniform(0, 2) * np.maximum(0, centre[last:] - centre[last - 1]) / nyquist
+    )
+    white = rng.normal(size=inside.shape).astype(np.float32)
+    white *= 1 + 0.25 * _waves(inside.shape, recipe.spacing, rng, shortest=30.0)
+    white *= 1 + recipe.noise_inside * gaussian_filter(inside.astype(np.float32), 3 / recipe.spacing)
+    coloured: NDArray[np.complex64] = fft.rfftn(white) * np.sqrt(np.interp(frequency, centre, ratio) / white.size)
+    return coloured
+
+
+def _fsc(recipe: Recipe, frequency: NDArray[np.float64] | Volume) -> NDArray[np.float64]:
+    """Logistic curve through 0.143 at the resolution."""
+    middle = 1 / recipe.resolution - recipe.falloff * np.log(1 / 0.143 - 1)
+    exponent = np.clip((frequency - middle) / recipe.falloff, -30, 30)
+    return 1 / (1 + np.exp(exponent))  # type: ignore[no-any-return]  # numpy's exp of an array is an array
+
+
+def _filter(recipe: Recipe, rng: Generator) -> Callable[[Volume], Volume]:
+    """Return what is done to a map's amplitudes before it is deposited."""
+    phases, sizes = rng.uniform(0, 2 * np.pi, 3), recipe.amplitudes * rng.normal(size=3) / np.arange(1, 4)
+
+    def amplitudes(frequency: Volume) -> Volume:
+        log = 0.25 * recipe.sharpening * np.minimum(frequency, 1.3 / recipe.resolution) ** 2
+        for wave in range(3):
+            log = log + sizes[wave] * np.cos(2 * np.pi * (wave + 1) * frequency * 5 + phases[wave])
+        factor = np.exp(log)
+        if recipe.weighted:
+            fsc = _fsc(recipe, frequency)
+            factor = factor * np.sqrt(2 * fsc / (1 + fsc))
+        if recipe.lowpass:
+            factor = factor / np.sqrt(1 + (frequency * recipe.resolution * recipe.lowpass) ** 16)
+        return factor.astype(np.float32)
+
+    return amplitudes
+
+
+def _waves(shape: tuple[int, ...], spacing: float, rng: Generator, *, shortest: float) -> Volume:
+    """Return a smooth field between about -1 and 1, of wavelengths above ``shortest`` angstrom."""
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    total = np.zeros(shape, np.float32)
+    for _ in range(3):
+        direction = rng.normal(size=3)
+        direction *= 2 * np.pi * spacing / rng.uniform(shortest, 3 * shortest) / np.linalg.norm(direction)
+        phase = sum(d * g for d, g in zip(direction, grid, strict=True)) + rng.uniform(0, 2 * np.pi)
+        total += np.cos(phase).astype(np.float32) / 2
+    return total
+
+
+def _masked(density: Volume, inside: NDArray[np.bool_], recipe: Recipe) -> Volume:
+    if recipe.mask == "none":
+        return density
+    if recipe.mask == "threshold":
+        smooth = gaussian_filter(density, 0.5 * recipe.resolution / recipe.spacing)
+        mask = smooth > recipe.margin / 8 * smooth[inside].mean()
+    else:
+        mask = gaussian_filter(inside.astype(np.float32), recipe.margin / 2 / recipe.spacing) > 0.05
+    if recipe.mask == "soft":
+        mask = np.clip(gaussian_filter(mask.astype(np.float32), 2 / recipe.spacing) * 2 - 0.5, 0, 1)
+    masked: Volume = density * mask
+    return masked
