@@ -4,6 +4,10 @@ import functools
 import hashlib
 import json
 import os
+import re
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +161,76 @@ def _reference(weights, cubes):
         return layer([np.maximum(channel, 0) for channel in layer([cube], "first")], "last")
 
     return np.stack([network(cube[0].astype(np.float64)) for cube in cubes])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves `server.files` as `server.manner` says, which changes with each request of a path."""
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, *, body):
+        files, path = self.server.files, self.path.lstrip("/")
+        self.server.asked.append((path, self.headers.get("Range"), self.headers.get("If-Range")))
+        number = self.server.counts[path]
+        self.server.counts[path] += 1
+        manner = self.server.manner(path, number)
+        if isinstance(manner, tuple):
+            status, headers = manner
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif path not in files:
+            self.send_error(404)
+        else:
+            self.send_file(files[path], manner, body=body)
+
+    def send_file(self, content, manner, *, body):
+        etag = manner.get("etag", f'"{hashlib.sha256(content).hexdigest()[:8]}"')
+        span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        begin = int(span[1]) if span and self.headers.get("If-Range") == etag and not manner.get("no ranges") else 0
+        if begin and begin >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header(
+                "Content-Range", f"bytes {begin + manner.get('wrong range', 0)}-{len(content) - 1}/{len(content)}"
+            )
+        self.send_header("ETag", etag)
+        self.send_header("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")
+        if not manner.get("no length"):
+            self.send_header("Content-Length", str(len(content) - begin + manner.get("lie", 0)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content[begin : manner.get("cut")])
+            if manner.get("stall"):
+                self.wfile.flush()
+                self.server.released.wait(10)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    """A server with `files` by path, `manner(path, number of request)` and the list of what was `asked`."""
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.files, httpd.manner = {}, lambda path, number: {}
+    httpd.asked, httpd.counts, httpd.released = [], Counter(), threading.Event()
+    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield httpd
+    httpd.released.set()
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()

@@ -1,0 +1,154 @@
+"""What runs again and why: receipts decide, and what an earlier attempt left never outlives its receipt."""
+
+import dataclasses
+import json
+import os
+
+import mrcfile
+import numpy as np
+import pytest
+
+from samu_batch.batch import plan_batch, run_batch
+from samu_batch.entries import Entry
+from samu_batch.executors.serial import SerialExecutor
+from samu_batch.model import identity_spec
+from samu_batch.run_directory import RunDirectory, read_receipt
+from samu_batch.task import MapOptions
+
+SPEC = identity_spec()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "run")
+
+
+def options(tmp_path, **values):
+    return MapOptions(**({"model": "identity", "engine": "identity", "scratch": tmp_path / "scratch"} | values))
+
+
+def entry_of(path, **columns):
+    return Entry(id=path.stem, source=str(path), kind="file", columns=columns)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "m.map"
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(np.random.default_rng(0).random((20, 24, 28), dtype=np.float32))
+        mrc.voxel_size = 1.0
+    return path
+
+
+def reason(task, **wishes):
+    [decision] = plan_batch([task], spec=SPEC, **({"retry_failed": False, "update": False} | wishes))
+    return decision.reason
+
+
+def finish(task):
+    [report] = run_batch([task], SerialExecutor())
+    return report
+
+
+def test_reasons_of_a_map_that_is_done(run, source, tmp_path):
+    task = run.task(entry_of(source), options(tmp_path))
+    assert reason(task) == "run (new)"
+    assert finish(task).done
+    assert reason(task) == "skip (done)"
+    assert reason(dataclasses.replace(task, options=options(tmp_path, grid="model"))) == "skip (done)"
+    assert reason(dataclasses.replace(task, options=options(tmp_path, grid="model")), update=True) == (
+        "run (options changed)"
+    )
+    [decision] = plan_batch([task], spec=identity_spec(core=40), retry_failed=False, update=True)
+    assert decision.reason == "run (model changed)"
+    os.utime(source, ns=(0, 0))
+    assert reason(task) == "run (input changed)"
+
+
+def test_an_output_that_is_gone_or_short_is_made_again(run, source, tmp_path):
+    task = run.task(entry_of(source), options(tmp_path))
+    finish(task)
+    task.output.write_bytes(task.output.read_bytes()[:-1])
+    assert reason(task) == "run (output missing)"
+    task.output.unlink()
+    assert reason(task) == "run (output missing)"
+
+
+def test_a_map_whose_input_is_gone_stays_done(run, source, tmp_path):
+    task = run.task(entry_of(source), options(tmp_path))
+    finish(task)
+    source.unlink()
+    assert reason(task) == "skip (done)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain"),
+    [("fetch", "retry"), ("worker-lost", "retry"), ("interrupted", "retry"), ("store", "retry"),
+     ("out-of-memory", "retry"), ("truncated", "skip"), ("too-large", "skip"), ("engine", "skip")],
+)  # fmt: skip
+def test_only_passing_failures_are_tried_again_unasked(run, source, tmp_path, kind, plain):
+    task = run.task(entry_of(source), options(tmp_path))
+    report = dataclasses.replace(finish(task), kind=kind, outputs=())
+    task.receipt.write_text(report.to_json())
+    assert reason(task) == f"{plain} ({kind})"
+    assert reason(task, retry_failed=True) == f"retry ({kind})"
+
+
+def test_what_another_grid_or_format_left_goes_before_the_new_is_made(run, source, tmp_path):
+    first = run.task(entry_of(source), options(tmp_path, format="both"))
+    assert finish(first).done
+    assert first.zarr.is_dir()
+    second = run.task(entry_of(source), options(tmp_path, grid="model"))
+    assert finish(second).done
+    left = {path.name for path in second.receipt.parent.iterdir()}
+    assert left == {"m_enhanced.mrc", "receipt.json", "view.cxc"}
+
+
+def test_a_failure_leaves_a_receipt_and_nothing_else(run, source, tmp_path):
+    task = run.task(entry_of(source), options(tmp_path))
+    finish(task)
+    source.write_bytes(source.read_bytes()[:-4])
+    report = finish(task)
+    assert report.kind == "truncated"
+    assert [path.name for path in task.receipt.parent.iterdir()] == ["receipt.json"]
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_longest_first(run, tmp_path):
+    tasks = []
+    for number, edge in enumerate((10, 30, 20)):
+        path = tmp_path / f"m{number}.mrc"
+        with mrcfile.new(path) as mrc:
+            mrc.set_data(np.ones((edge,) * 3, np.float32))
+            mrc.voxel_size = 1.0
+        tasks.append(run.task(entry_of(path), options(tmp_path)))
+    decisions = plan_batch(tasks, spec=SPEC, retry_failed=False, update=False)
+    assert [decision.task.entry.id for decision in decisions] == ["m1", "m2", "m0"]
+    assert [decision.voxels for decision in decisions] == [27000, 8000, 1000]
+
+
+@pytest.mark.parametrize("how", ["map", "zarr", "both"])
+def test_formats(run, source, tmp_path, how):
+    task = run.task(entry_of(source), options(tmp_path, format=how))
+    report = finish(task)
+    assert report.done, report.message
+    names = {path.name for path in task.receipt.parent.iterdir()}
+    maps = {"m_enhanced.map", "view.cxc"} if how != "zarr" else set()
+    volumes = {"m_enhanced.ome.zarr"} if how != "map" else set()
+    assert names == {"receipt.json"} | maps | volumes
+    assert {output["file"] for output in report.outputs} == (maps | volumes) - {"view.cxc"}
+
+
+def test_the_receipt_tells_what_was_done(run, source, tmp_path):
+    task = run.task(entry_of(source, resolution="12"), options(tmp_path))
+    report = finish(task)
+    assert json.loads(task.receipt.read_text())["id"] == "m"
+    assert read_receipt(task.receipt).to_json() == report.to_json()
+    assert (report.shape, report.spacing, report.cubes, report.cubes_skipped) == ((20, 24, 28), (1.0,) * 3, 1, 0)
+    assert set(report.seconds) == {"fetch", "unpack", "survey", "ingest", "enhance", "export"}
+    assert report.input["bytes"] == source.stat().st_size
+    [output] = report.outputs
+    assert output["bytes"] == task.output.stat().st_size
+    assert any("resolution of 12 A" in warning for warning in report.warnings)
+    assert report.engine == {"name": "identity"}
+    assert report.peak_memory > 1 << 20
