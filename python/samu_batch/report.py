@@ -11,7 +11,8 @@ from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from samu_batch.files import write_whole
+from samu_batch.files import remove_partials, write_whole
+from samu_batch.map_names import OWN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,8 @@ def batch_status(run: RunDirectory) -> BatchStatus:
 
 def write_reports(run: RunDirectory) -> list[MapReport]:
     """Rebuild ``failed.txt``, ``report.jsonl`` and ``report.html`` from the receipts; return what failed."""
+    for name in OWN_NAMES:
+        remove_partials(run.path / name)
     reports = list(run.receipts())
     lines = (json.dumps(json.loads(report.to_json())) for report in reports)
     write_whole(run.path / "report.jsonl", "".join(line + "\n" for line in lines))

@@ -1,5 +1,6 @@
 """Law 7: killed at any moment and resumed, a run ends with the bytes of one that was never killed."""
 
+import hashlib
 import json
 import os
 import random
@@ -32,7 +33,7 @@ def maps(tmp_path):
 def start(maps, run, scratch, **streams):
     command = [sys.executable, "-m", "samu_batch", "enhance", maps, "-o", run, "--engine", "identity"]
     # Disk scratch and a small budget: the longest and most breakable way through.
-    command += ["--executor", "serial", "--memory", "0.25", "--scratch", scratch, "--quiet"]
+    command += ["--executor", "serial", "--memory", "0.25", "--scratch", scratch, "--quiet", "--format", "both"]
     return subprocess.Popen(list(map(str, command)), start_new_session=True, **streams)
 
 
@@ -79,8 +80,13 @@ def torn(run):
     damaged = []
     for path in run.glob("*/receipt.json"):
         for output in json.loads(path.read_text())["outputs"]:
-            if (path.parent / output["file"]).stat().st_size != output["bytes"]:
-                damaged.append(path)
+            made = path.parent / output["file"]
+            files = [file for file in made.rglob("*") if file.is_file()] if made.is_dir() else [made]
+            whole = sum(file.stat().st_size for file in files) == output["bytes"]
+            if made.is_file():
+                whole &= hashlib.sha256(made.read_bytes()).hexdigest() == output["sha256"]
+            if not whole:
+                damaged.append(made)
     return damaged
 
 
