@@ -43,7 +43,7 @@ class Recipe:
     Attributes
     ----------
     resolution, falloff
-        Where the FSC is 0.143, and how fast it falls there (1/angstrom).
+        Where the FSC of half maps is 0.143, and how fast it falls there (1/angstrom).
     spacing, padding
         Of the map's grid; between molecule and box.
     b_factor, b_waves, b_rim
@@ -79,7 +79,7 @@ class Recipe:
     margin: float
 
 
-def draw_recipe(rng: Generator, *, lowest: float = 3.3, highest: float = 8.5) -> Recipe:
+def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) -> Recipe:
     """Draw a map's recipe."""
     resolution = rng.uniform(lowest, highest)
     b_factor = rng.uniform(2.5, 9.0) * resolution**2
@@ -97,7 +97,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.3, highest: float = 8.5) ->
         belt=rng.uniform(0.1, 0.7) * (rng.random() < 0.35),
         noise_inside=rng.uniform(0, 0.6),
         drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
-        sharpening=b_factor * rng.uniform(0, 1.1),
+        sharpening=b_factor * rng.uniform(0, 0.85),
         amplitudes=rng.uniform(0, 0.5),
         lowpass=rng.uniform(0.8, 1.1) * (rng.random() < 0.85),
         weighted=bool(rng.random() < 0.7),
@@ -211,14 +211,15 @@ def _belt(inside: NDArray[np.bool_], blur: Volume, recipe: Recipe, rng: Generato
 def _noise(
     signal: NDArray[np.complex64], inside: NDArray[np.bool_], recipe: Recipe, rng: Generator, *, frequency: Volume
 ) -> NDArray[np.complex64]:
-    """Noise whose ratio to the signal inside the molecule gives the recipe's FSC in every shell."""
+    """Noise whose ratio to the signal inside the molecule is that of half maps with the recipe's FSC in every shell."""
     nyquist = 0.5 / recipe.spacing
     shell = np.minimum((frequency * (SHELLS / nyquist)).astype(int), SHELLS)
     count = np.bincount(shell.ravel(), minlength=SHELLS + 1)
     power = np.bincount(shell.ravel(), np.abs(signal.ravel()) ** 2, minlength=SHELLS + 1) / np.maximum(count, 1)
     centre = (np.arange(SHELLS + 1) + 0.5) * nyquist / SHELLS
     fsc = _fsc(recipe, centre)
-    ratio = power / inside.mean() * (1 - fsc) / fsc
+    # The FSC is that of two half maps; the map is their mean, with half of their noise.
+    ratio = power / inside.mean() * (1 - fsc) / (2 * fsc)
     # Where there is no signal left the noise goes on as it is at the last shell that shows some.
     last = int(np.searchsorted(centre, 1.15 / recipe.resolution))
     ratio[last:] = ratio[min(last, SHELLS) - 1] * np.exp(
@@ -227,6 +228,7 @@ def _noise(
     white = rng.normal(size=inside.shape).astype(np.float32)
     white *= 1 + 0.25 * _waves(inside.shape, recipe.spacing, rng, shortest=30.0)
     white *= 1 + recipe.noise_inside * gaussian_filter(inside.astype(np.float32), 3 / recipe.spacing)
+    white /= white[inside].std()
     coloured: NDArray[np.complex64] = fft.rfftn(white) * np.sqrt(np.interp(frequency, centre, ratio) / white.size)
     return coloured
 
