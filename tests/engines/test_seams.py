@@ -1,0 +1,77 @@
+"""Law 6 for the shipped model: no seams. The jump across a core's face is that of the same place inside a core."""
+
+import importlib.util
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from samu_batch.engine import load_engine
+from samu_batch.enhance import enhance_map
+from samu_batch.entries import Entry
+from samu_batch.errors import SamuError
+from samu_batch.model import ModelSpec
+from samu_batch.task import MapOptions, MapTask
+
+MODEL = "samu-lite"
+SHIFTS = (23, 24, 25, 26)
+"""What lay on a face lies near the middle of a core when the map begins so much later, at each place that a network
+with a stride of 4 tells apart."""
+
+
+@pytest.fixture(scope="module")
+def engine():
+    try:
+        return load_engine(ModelSpec.load(MODEL))
+    except SamuError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def proteins(tmp_path_factory):
+    """The demo's maps on the model's grid, as (D, H, W)."""
+    path = Path(__file__).parents[2] / "examples" / "make_maps.py"
+    spec = importlib.util.spec_from_file_location("make_maps", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("maps")
+    module.main(folder)
+    identity = load_engine("identity")
+    return [through(identity, path, folder) for path in sorted(folder.iterdir()) if path.is_file()]
+
+
+def through(engine, path, folder):
+    """Return the map at ``path`` as the engine leaves it, on the model's grid."""
+    task = MapTask(
+        entry=Entry(id="in", source=str(path), kind="file"),
+        options=MapOptions(model=engine.spec.name, grid="model", scratch=folder, threads=2),
+        output=folder / "through" / "out.mrc",
+        receipt=folder / "through" / "out.json",
+    )
+    report = enhance_map(task, engine)
+    assert report.done, report.message
+    return mrcfile.read(task.output)
+
+
+def enhanced(voxels, engine, folder):
+    with mrcfile.new(folder / "in.mrc", overwrite=True) as mrc:
+        mrc.set_data(voxels)
+        mrc.voxel_size = engine.spec.spacing
+    return through(engine, folder / "in.mrc", folder).astype(np.float64)
+
+
+def test_the_jump_across_core_faces_is_that_inside_cores(proteins, engine, tmp_path):
+    on_faces, inside = 0.0, 0.0
+    for voxels in proteins:
+        plain = enhanced(voxels, engine, tmp_path)
+        for shift in SHIFTS:
+            shifted = enhanced(np.pad(voxels, [(shift, 0)] * 3), engine, tmp_path)[shift:, shift:, shift:]
+            for axis in range(3):
+                # The same planes of the same protein, once on faces and once inside.
+                jumps = [np.moveaxis(np.abs(np.diff(each, axis=axis)), axis, 0) for each in (plain, shifted)]
+                faces = (np.arange(len(jumps[0])) + 1) % engine.spec.core == 0
+                on_faces += jumps[0][faces].sum()
+                inside += jumps[1][faces].sum()
+    assert inside > 0
+    assert on_faces / inside == pytest.approx(1, abs=0.05)
