@@ -27,7 +27,8 @@ lint:
 bench: install-tests
 	$(BIN)/python benches/resample.py
 	$(BIN)/python benches/tiling.py
-	$(BIN)/python benches/engines.py
+	$(BIN)/python benches/memory.py
+	$(BIN)/samu-batch engine bench
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -42,4 +43,4 @@ install-tests: install
 	$(BIN)/pip install --quiet --no-deps ./training
 
 clean:
-	rm -rf .venv target demo examples/maps
+	rm -rf .venv target build engines/build training/build demo examples/maps
