@@ -132,6 +132,10 @@ impl CubeReader {
             self.pieces.clear();
             return Ok(false);
         };
+        if first[0] == 0 {
+            // Pieces are cut to their pencil, and this is another one.
+            self.pieces.clear();
+        }
         let region = self.grid.read_by(first, last);
         let needed: Vec<[usize; 3]> = self.volume.lattice().touching(&region).collect();
         self.pieces.retain(|index, _| needed.contains(index));

@@ -151,13 +151,12 @@ impl Lattice {
     }
 
     fn touched(&self, region: &Region) -> [std::ops::Range<usize>; 3] {
-        let (stop, counts) = (region.stop(), self.counts());
+        let inside = Region::whole(self.shape).intersect(region);
         [0, 1, 2].map(|axis| {
-            let first = region.start[axis].max(0) as usize / self.edge;
-            let end = (stop[axis].max(0) as usize)
-                .div_ceil(self.edge)
-                .min(counts[axis]);
-            first.min(end)..end
+            inside.map_or(0..0, |part| {
+                let (start, stop) = (part.start[axis], part.stop()[axis]);
+                start as usize / self.edge..(stop as usize).div_ceil(self.edge)
+            })
         })
     }
 }
