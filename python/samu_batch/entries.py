@@ -141,7 +141,7 @@ class _Reader:
         except UnicodeDecodeError as error:
             self.problems.append(Problem("list", name, f"not UTF-8 text at byte {error.start}"))
             return
-        by_key = {_key(entry): entry for entry in known}
+        by_key = {input_key(entry): entry for entry in known}
         for row in read_rows(text):
             self._read_row(row, where=f"{name} line {row.line}", folder=folder, known=by_key)
 
@@ -153,10 +153,10 @@ class _Reader:
         except LineError as error:
             self.problems.append(Problem(where, row.text, str(error)))
             return
-        self._add(known.get(_key(entry), entry))
+        self._add(known.get(input_key(entry), entry))
 
     def _add(self, entry: Entry) -> None:
-        self.found.setdefault(_key(entry), entry)
+        self.found.setdefault(input_key(entry), entry)
 
 
 def _entry(row: Row, folder: Path) -> Entry:
@@ -169,6 +169,6 @@ def _entry(row: Row, folder: Path) -> Entry:
     return Entry(name, source, kind, columns, row.line)
 
 
-def _key(entry: Entry) -> str:
-    """Return what two spellings of one input share."""
+def input_key(entry: Entry) -> str:
+    """Return what all spellings of one input share."""
     return os.path.realpath(entry.source) if entry.kind == "file" else entry.source

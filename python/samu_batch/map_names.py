@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 MAP_SUFFIXES = (".map", ".mrc", ".ccp4")
@@ -61,6 +61,18 @@ def assign_ids(named: Sequence[tuple[str, str]]) -> list[str]:
             return ids
         for number in clashes:
             digits[number] += _HEX
+
+
+def id_apart(name: str, source: str, taken: Collection[str]) -> str:
+    """Return ``name``, or if ids in ``taken`` (case-folded) include it, one with the hash of its source.
+
+    >>> id_apart("a", "/b/a.mrc", {"a"})
+    'a-4e1863ff'
+    """
+    digits = 0
+    while (map_id := _with_hash(name, source, digits)).casefold() in taken:
+        digits += _HEX
+    return map_id
 
 
 def _with_hash(name: str, source: str, digits: int) -> str:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from samu_batch.entries import Entry
+from samu_batch.entries import Entry, input_key
 from samu_batch.files import write_whole
 from samu_batch.map_lists import read_rows
-from samu_batch.map_names import map_suffix
+from samu_batch.map_names import id_apart, map_suffix
 from samu_batch.sources import is_file, is_list
 from samu_batch.task import MapReport, MapTask, byte_options
 
@@ -81,6 +81,17 @@ class RunDirectory:
     def entries(self) -> list[Entry]:
         """The run's list."""
         return [Entry(**values) for values in (self.settings or {}).get("list", [])]
+
+    def adopt(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return ``entries`` by their ids in this run; a new one that would take another's id gets a hash."""
+        known = {input_key(entry): entry.id for entry in self.entries}
+        taken = {map_id.casefold() for map_id in known.values()}
+        adopted = []
+        for entry in entries:
+            map_id = known.get(input_key(entry)) or id_apart(entry.id, entry.source, taken)
+            taken.add(map_id.casefold())
+            adopted.append(dataclasses.replace(entry, id=map_id))
+        return adopted
 
     def check(self, spec: ModelSpec, options: MapOptions) -> None:
         """Refuse a model or options that change bytes and are not the run's.

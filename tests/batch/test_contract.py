@@ -118,6 +118,18 @@ def test_a_run_keeps_its_model_and_options(samu, here, make_model):
     assert "made with model" in samu("enhance", "run", "--model", other, "-n").stderr
 
 
+def test_a_map_of_the_same_name_is_never_taken_for_another(samu, here):
+    assert samu("enhance", "a.mrc", "-o", "run", *IDENTITY).returncode == 0
+    assert samu("enhance", "sub/a.mrc", "-o", "run", *IDENTITY).returncode == 0
+    receipts = [json.loads(path.read_text()) for path in (here / "run").glob("*/receipt.json")]
+    assert {receipt["entry"]["source"] for receipt in receipts} == {str(here / "a.mrc"), str(here / "sub" / "a.mrc")}
+    for receipt in receipts:
+        enhanced = here / "run" / receipt["id"] / receipt["outputs"][0]["file"]
+        np.testing.assert_array_equal(mrcfile.read(enhanced), mrcfile.read(receipt["entry"]["source"]))
+    reasons = samu("enhance", "my.list.txt", "-o", "run", "-n").stdout.splitlines()[1:]
+    assert [reason.split("\t")[1] for reason in reasons] == ["skip (done)"] * 2
+
+
 def test_an_output_never_overwrites_an_input(samu, here):
     before = (here / "a.mrc").read_bytes()
     (here / "link.mrc").symlink_to(here / "a.mrc")

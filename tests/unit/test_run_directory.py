@@ -46,6 +46,18 @@ def test_a_second_list_is_added(tmp_path):
     assert run.settings["begun"] == first
 
 
+def test_ids_of_a_run_stay_and_a_newcomer_never_takes_one(tmp_path):
+    run = begun(tmp_path, entry("a"), entry("b"))
+    same, other, new = entry("x", "/maps/a.mrc"), entry("A", "/else/A.mrc"), entry("c")
+    first, second, third = run.adopt([same, other, new])
+    assert (first.id, first.source) == ("a", "/maps/a.mrc")
+    assert second.id.startswith("A-")
+    assert third == new
+    run.begin([first, second, third], spec=SPEC, options=OPTIONS, version="0.1.0")
+    assert run.adopt([other]) == [second]
+    assert len(run.entries) == 4
+
+
 def test_the_same_again_does_not_touch_the_file(tmp_path):
     begun(tmp_path, entry("a"))
     before = (tmp_path / "run.json").stat().st_mtime_ns

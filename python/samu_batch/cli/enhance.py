@@ -84,7 +84,7 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
         raise CommandError("--output writes one file and no RUN: it does not go with -o")
     listed = read_entries(entries)
     run = None if values["output"] else _run_directory(entries, listed, values["run"])
-    _inherit(values, run)
+    listed = _inherit(values, run, listed)
     dask = _with_dask(values)
     options, devices = take_map_options(values, maps=len(listed) if dask else 1)
     dask = dask and (len(devices) > 1 or values["executor"] == "dask" or values["scheduler"] is not None)
@@ -135,20 +135,21 @@ def _run_directory(arguments: Sequence[str], listed: Sequence[Entry], named: Pat
     return RunDirectory(Path(f"{stem if 0 < len(os.fsencode(stem)) <= LONGEST_NAME else listed[0].id}_enhanced"))
 
 
-def _inherit(values: dict[str, Any], run: RunDirectory | None) -> None:
-    """Take what changes bytes from the RUN where the command does not say it."""
+def _inherit(values: dict[str, Any], run: RunDirectory | None, listed: list[Entry]) -> list[Entry]:
+    """Take what changes bytes, and the ids of what is known, from the RUN where the command does not say them."""
     from samu_batch.run_directory import RunMismatchError
 
     try:
         settings = run.settings if run is not None else None
     except RunMismatchError as error:
         raise CommandError(str(error)) from error
-    if settings is None:
-        return
+    if run is None or settings is None:
+        return listed
     before = {"model": settings["model"]["name"], **settings["options"]}
     for parameter, name in INHERITED.items():
         if not explicit(parameter):
             values[parameter] = before[name]
+    return run.adopt(listed)
 
 
 def _with_dask(values: dict[str, Any]) -> bool:
