@@ -49,6 +49,9 @@ class NetworkConfig:
         Probability, in residual blocks, while training.
     early_upsampling
         Convolve to the next level's channels before the lattice is doubled, an eighth of the work, and not after.
+    linear_path
+        What the network gives is added to a learned linear filter of the cube, so that detail the map already shows
+        need not pass through it.
     """
 
     patch: int
@@ -59,6 +62,7 @@ class NetworkConfig:
     norm: Literal["group", "voxel"] = "group"
     dropout: float = 0.0
     early_upsampling: bool = False
+    linear_path: bool = False
 
 
 SAMU = NetworkConfig(
@@ -69,7 +73,9 @@ SAMU = NetworkConfig(
     structure_channels=512,
     dropout=0.2,
 )
-SAMU_LITE = NetworkConfig(patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True)
+SAMU_LITE = NetworkConfig(
+    patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True
+)
 CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
 
 
@@ -106,6 +112,9 @@ class Network(nn.Module):
         self.head = nn.Sequential(
             _norm(config, channels), nn.SiLU(), nn.Conv3d(channels, config.patch**3, 3, padding=1)
         )
+        self.linear = nn.Conv3d(config.patch**3, config.patch**3, 5, padding=2) if config.linear_path else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
 
     def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
         """Enhance cubes.
@@ -122,7 +131,8 @@ class Network(nn.Module):
         Tensor
             (N, 1, D, H, W).
         """
-        features = self.stem(_fold(cubes, self.config.patch))
+        folded = _fold(cubes, self.config.patch)
+        features = self.stem(folded)
         skips = [features]
         for stage in self.encoder:
             features = stage(features)
@@ -130,7 +140,10 @@ class Network(nn.Module):
         features = self.middle(features, structure)
         for stage in self.decoder:
             features = stage(torch.cat([features, skips.pop()], dim=1))
-        return _unfold(self.head(features), self.config.patch)
+        enhanced = self.head(features)
+        if self.linear is not None:
+            enhanced = enhanced + self.linear(folded)
+        return _unfold(enhanced, self.config.patch)
 
 
 class ResidualBlock(nn.Module):

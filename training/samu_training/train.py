@@ -21,7 +21,7 @@ import torch
 
 from samu_engines.network import CONFIGS, Network
 from samu_training.data import Crops
-from samu_training.losses import correlation, density_loss
+from samu_training.losses import correlation, density_loss, near_density
 
 WARM_UP = 200
 """Steps until the learning rate is full."""
@@ -45,7 +45,7 @@ def main() -> None:
     if checkpoint.exists():
         step, spent = _restore(checkpoint, network, optimiser, rng)
     elif arguments.start is not None:
-        network.load_state_dict(torch.load(arguments.start, weights_only=True)["network"])
+        network.load_state_dict(torch.load(arguments.start, weights_only=True)["network"], strict=False)
     crops = Crops(arguments.pairs, edge=arguments.edge)
     validation = Crops(arguments.validation, edge=arguments.edge)
     arguments.run.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch; one is best where the cores are shared")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights to start from")
+    parser.add_argument("--start", type=Path, help="checkpoint to take the weights from that it shares")
     arguments = parser.parse_args()
     # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
     if arguments.edge < SMALLEST_EDGE:
@@ -119,7 +119,7 @@ def _validate(network: Network, crops: Crops, batch: int, device: torch.device) 
     """Mean correlation with the target before and after, on the same crops every time."""
     network.eval()
     rng = np.random.default_rng(1)
-    before, after, losses = [], [], []
+    before, after, inside, losses = [], [], [], []
     for _ in range(VALIDATION_BATCHES):
         source, target = (torch.from_numpy(part).to(device) for part in crops.batch(rng, batch))
         with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -127,10 +127,16 @@ def _validate(network: Network, crops: Crops, batch: int, device: torch.device) 
         holds = target.flatten(1).std(dim=1) > 0.02
         before.append(correlation(source, target)[holds])
         after.append(correlation(enhanced.float(), target)[holds])
+        inside.append(correlation(enhanced.float(), target, near_density(target))[holds])
         losses.append(density_loss(enhanced.float(), target).item())
     network.train()
-    means = [round(torch.cat(part).mean().item(), 4) for part in (before, after)]
-    return {"cc_before": means[0], "cc_after": means[1], "validation_loss": round(float(np.mean(losses)), 4)}
+    means = [round(torch.cat(part).mean().item(), 4) for part in (before, after, inside)]
+    return {
+        "cc_before": means[0],
+        "cc_after": means[1],
+        "cc_inside": means[2],
+        "validation_loss": round(float(np.mean(losses)), 4),
+    }
 
 
 def _log(run: Path, values: dict[str, Any]) -> None:
