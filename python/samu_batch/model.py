@@ -121,7 +121,7 @@ def _sidecar(name: str) -> Path:
     known = model_names()
     if name not in known:
         raise EngineError(
-            f"there is no model {name!r}; there are {', '.join([*known, IDENTITY])}, or name a sidecar's path"
+            f"there is no model {name!r}; known: {', '.join([*known, IDENTITY])}, or name a sidecar's path"
         )
     return known[name]
 

@@ -152,3 +152,20 @@ def test_the_receipt_tells_what_was_done(run, source, tmp_path):
     assert any("resolution of 12 A" in warning for warning in report.warnings)
     assert report.engine == {"name": "identity"}
     assert report.peak_memory > 1 << 20
+
+
+def test_nothing_of_an_earlier_attempt_is_there_when_a_map_begins(run, source, tmp_path):
+    task = run.task(entry_of(source), options(tmp_path, format="both"))
+    finish(task)
+
+    class Looking:
+        in_this_process = True
+
+        def map(self, process, tasks):
+            for each in tasks:
+                # Killed here, no receipt speaks of an output that is gone.
+                assert list(each.receipt.parent.iterdir()) == []
+                yield process(each)
+
+    [report] = run_batch([task], Looking())
+    assert report.done

@@ -1,11 +1,13 @@
 """Whole files or none."""
 
 import errno
+import itertools
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -97,3 +99,25 @@ def test_reading_says_why_not(tmp_path):
         sha256_of(tmp_path / "b")
     with pytest.raises(UnreadableError):
         sha256_of(tmp_path)
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one_at_every_moment(tmp_path):
+    path = tmp_path / "a"
+    contents = [bytes([letter]) * (1 << 22) for letter in b"xy"]
+    write_whole(path, contents[0])
+    stop = threading.Event()
+
+    def write():
+        for content in itertools.cycle(contents):
+            if stop.is_set():
+                return
+            write_whole(path, content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            assert path.read_bytes() in contents
+    finally:
+        stop.set()
+        writer.join()
