@@ -15,20 +15,19 @@ MONAI = "monai sliding_window_inference"
 
 
 def ours_in_memory(folder):
-    source, _, engine = _ingested(folder)
-    return lambda: _stitched(source, engine)
+    stitched = _stitching()
+    source, _ = _ingested(folder)
+    return lambda: stitched(source)
 
 
 def ours_with_files(folder):
     from samu_batch.volume import export_map
 
-    # What is imported, not what is read: the map is read again in the timed work.
-    _ingested(folder)
+    stitched = _stitching()
 
     def work():
-        source, header, engine = _ingested(folder)
-        target = _stitched(source, engine)
-        export_map(target, folder / "ours.mrc", like=header, threads=THREADS, memory=MEMORY)
+        source, header = _ingested(folder)
+        export_map(stitched(source), folder / "ours.mrc", like=header, threads=THREADS, memory=MEMORY)
 
     return work
 
@@ -56,23 +55,29 @@ def monai_with_files(folder):
 
 
 def _ingested(folder):
-    from samu_batch.engine import load_engine
     from samu_batch.mrc import read_header
     from samu_batch.volume import ingest_map, voxels_of
 
     header = read_header(folder / "map.mrc")
     voxels = voxels_of(header)
     volume = ingest_map(voxels, None, header=header, spacing=1.0, chunk=CORE, threads=THREADS, memory=MEMORY)
-    return volume, header, load_engine("identity", engine="identity")
+    return volume, header
 
 
-def _stitched(source, engine):
+def _stitching():
+    """Import what is needed, and return what cuts, normalises and stitches a volume."""
+    from samu_batch.engine import load_engine
     from samu_batch.enhance import enhance_volume
     from samu_batch.volume import Volume
 
-    target = Volume.create(None, shape=source.shape, chunk=CORE, spacing=source.spacing, origin=source.origin)
-    enhance_volume(source, target, engine, scale=SCALE, batch=4, threads=THREADS)
-    return target
+    engine = load_engine("identity", engine="identity")
+
+    def stitched(source):
+        target = Volume.create(None, shape=source.shape, chunk=CORE, spacing=source.spacing, origin=source.origin)
+        enhance_volume(source, target, engine, scale=SCALE, batch=4, threads=THREADS)
+        return target
+
+    return stitched
 
 
 def _inference():

@@ -44,7 +44,7 @@ log = logging.getLogger("samu_batch")
 
 Progress = Callable[[int, int], None]
 
-TILER_SHARE = 4
+TILER_SHARE = 8
 """The streaming resampler takes one part in this many of the memory budget; volumes may take the rest."""
 
 

@@ -26,3 +26,7 @@ mod _rust {
     #[pymodule_export]
     use super::voxels::{Survey, Voxels, count_above, percentile, survey};
 }
+
+/// Volumes are much memory touched once: mimalloc asks for huge pages, and a page fault costs more than its voxels.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
