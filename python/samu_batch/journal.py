@@ -6,8 +6,6 @@ import errno
 import hashlib
 import importlib.metadata
 import platform
-import resource
-import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from samu_batch.errors import SamuError
 from samu_batch.files import sha256_of, write_whole
+from samu_batch.machine import peak_memory
 from samu_batch.task import MapReport, byte_options, task_identity
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Journal:
             engine=engine.describe(),
             options=byte_options(task.options),
             seconds=self._seconds,
-            peak_memory=_peak_memory(),
+            peak_memory=peak_memory(),
             outputs=tuple(self._outputs),
             warnings=tuple(self._warnings),
             versions=versions(),
@@ -182,12 +181,6 @@ def versions() -> dict[str, str]:
         "numpy": importlib.metadata.version("numpy"),
         "python": platform.python_version(),
     }
-
-
-def _peak_memory() -> int:
-    """Return the peak resident memory of this process in bytes (Linux counts in KiB, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _now() -> str:

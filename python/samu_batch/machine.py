@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,17 @@ def memory_bytes() -> int:
     except (OSError, ValueError):
         return physical
     return min(physical, limit)
+
+
+def peak_memory() -> int:
+    """Return the peak resident memory of this process in bytes."""
+    try:
+        # Not getrusage: on Linux that counts what the parent held when it started this process.
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 @cache

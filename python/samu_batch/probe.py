@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 from samu_batch.engine import AUTO_ORDER, GROUP, load_engine
 from samu_batch.errors import EngineError
+from samu_batch.machine import peak_memory
 
 PATIENCE_SECONDS = 120.0
 """How long an engine may take to load and to run two cubes."""
@@ -84,7 +84,7 @@ def measure(engine: str, model: str, *, seconds: float, threads: int | None) -> 
     took = time.perf_counter() - start
     if enhanced.shape != shape or not np.isfinite(enhanced).all():
         raise EngineError(f"a cube of noise came back as {enhanced.shape} with values that are not all finite")
-    return {"describe": loaded.describe(), "seconds_per_cube": took / cubes, "cubes": cubes, "memory": _peak_memory()}
+    return {"describe": loaded.describe(), "seconds_per_cube": took / cubes, "cubes": cubes, "memory": peak_memory()}
 
 
 def _why_no_answer(child: subprocess.CompletedProcess[str]) -> str:
@@ -92,11 +92,6 @@ def _why_no_answer(child: subprocess.CompletedProcess[str]) -> str:
     if child.returncode < 0:
         return f"its process died of {signal.Signals(-child.returncode).name}: {last}"
     return f"its process ended with status {child.returncode}: {last}"
-
-
-def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _main() -> None:

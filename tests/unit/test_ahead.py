@@ -48,3 +48,19 @@ def test_leaving_early_stops_the_thread():
     with ahead(endless()) as items:
         next(items)
     assert not [thread for thread in threading.enumerate() if thread.name == "samu-ahead"]
+
+
+def test_leaving_early_closes_what_the_source_holds():
+    closed = []
+
+    def source():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(True)
+
+    held = source()
+    with ahead(held) as items:
+        next(items)
+    assert closed

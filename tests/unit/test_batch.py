@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import time
 
 import mrcfile
 import numpy as np
@@ -169,3 +170,44 @@ def test_nothing_of_an_earlier_attempt_is_there_when_a_map_begins(run, source, t
 
     [report] = run_batch([task], Looking())
     assert report.done
+
+
+def test_an_engine_serves_one_map_at_a_time():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from samu_batch.batch import _OneAtATime
+
+    inside, most = 0, 0
+
+    class Engine:
+        spec, batch = SPEC, 1
+
+        def stream(self, batches):
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            for each in batches:
+                time.sleep(0.005)
+                yield each
+            inside -= 1
+
+    engine = _OneAtATime(Engine())
+    with ThreadPoolExecutor(4) as pool:
+        streams = [pool.submit(lambda: list(engine.stream(iter(range(5))))) for _ in range(4)]
+    assert [stream.result() for stream in streams] == [[0, 1, 2, 3, 4]] * 4
+    assert most == 1
+
+
+def test_a_map_that_fails_in_the_middle_leaves_the_engine_free(run, source, tmp_path, monkeypatch):
+    from samu_batch import _rust
+    from samu_batch.errors import StoreError
+
+    task = run.task(entry_of(source), options(tmp_path))
+    with monkeypatch.context() as patch:
+
+        def full(*_, **__):
+            raise StoreError("No space left on device")
+
+        patch.setattr(_rust, "write_cores", full)
+        assert finish(task).kind == "store"
+    assert finish(task).done
