@@ -9,7 +9,8 @@ fft = pytest.importorskip("scipy.fft")
 from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
 from samu_training.data import Crops, as_the_product_reads, make_pair, turned
 from samu_training.density import gaussians, target_density
-from samu_training.simulate import _frequencies, _fsc, _noise, draw_recipe
+from samu_training.recipe import draw_recipe
+from samu_training.simulate import _frequencies, _fsc, _noise
 
 
 @pytest.fixture(scope="module")

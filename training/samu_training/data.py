@@ -22,7 +22,8 @@ from samu_batch.mrc import read_header
 from samu_batch.volume import ingest_map, model_grid, voxels_of
 from samu_training.atoms import is_test, load_atoms
 from samu_training.density import target_density
-from samu_training.simulate import draw_recipe, place, simulate_map
+from samu_training.recipe import draw_recipe
+from samu_training.simulate import place, simulate_map
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -1,0 +1,83 @@
+"""What is drawn at random for one simulated map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Mask = Literal["none", "soft", "hard", "threshold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that is drawn for one map but its random fields. Lengths in angstrom, B factors in square angstrom.
+
+    Attributes
+    ----------
+    resolution, falloff
+        Where the FSC of half maps is 0.143, and how fast it falls there (1/angstrom).
+    spacing, padding
+        Of the map's grid; between molecule and box.
+    b_factor, b_waves, b_rim
+        Mean B factor; its smooth local variation and its growth from the centre to the rim, as shares.
+    solvent, solvent_b
+        Share of the low-frequency contrast that the bulk solvent takes, and how fast that fades.
+    belt, noise_inside, drift
+        Strengths of unmodelled density around the molecule, of additional noise inside, of slow background.
+    sharpening, amplitudes, lowpass, weighted
+        B factor that is undone; size of a random smooth curve on the log amplitudes; cut-off over resolution (0 for
+        none); whether amplitudes are weighted by the FSC.
+    mask, margin
+        How the map is masked, and how far from the molecule.
+    """
+
+    resolution: float
+    falloff: float
+    spacing: float
+    padding: float
+    b_factor: float
+    b_waves: float
+    b_rim: float
+    solvent: float
+    solvent_b: float
+    belt: float
+    noise_inside: float
+    drift: float
+    sharpening: float
+    amplitudes: float
+    lowpass: float
+    weighted: bool
+    mask: Mask
+    margin: float
+
+
+def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) -> Recipe:
+    """Draw a map's recipe."""
+    resolution = rng.uniform(lowest, highest)
+    b_factor = rng.uniform(2.5, 9.0) * resolution**2
+    masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
+    return Recipe(
+        resolution=resolution,
+        falloff=rng.uniform(0.025, 0.09) / resolution,
+        spacing=float(np.exp(rng.uniform(np.log(0.85), np.log(min(2.2, resolution / 2.5))))),
+        padding=rng.uniform(4, 24),
+        b_factor=b_factor,
+        b_waves=rng.uniform(0, 0.5),
+        b_rim=rng.uniform(0, 1.0),
+        solvent=rng.uniform(0, 0.8),
+        solvent_b=rng.uniform(150, 1000),
+        belt=rng.uniform(0.1, 0.7) * (rng.random() < 0.35),
+        noise_inside=rng.uniform(0, 0.6),
+        drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
+        sharpening=b_factor * rng.uniform(0, 0.85),
+        amplitudes=rng.uniform(0, 0.5),
+        lowpass=rng.uniform(0.8, 1.1) * (rng.random() < 0.85),
+        weighted=bool(rng.random() < 0.7),
+        mask=masks[rng.choice(4, p=(0.5, 0.22, 0.15, 0.13))],
+        margin=rng.uniform(2, 8),
+    )
