@@ -85,7 +85,7 @@ proptest! {
 
     #[test]
     fn an_engine_that_changes_nothing_gives_the_map_back(
-        (shape, core, halo) in (shapes(), 1_usize..14, 0_usize..5),
+        (shape, core, halo) in (shapes(), 4_usize..14, 0_usize..5),
         on_disk in any::<bool>(),
         budget in proptest::sample::select(&BUDGETS[..]),
     ) {
@@ -97,7 +97,7 @@ proptest! {
 
     #[test]
     fn any_region_of_a_volume_reads_as_its_voxels_and_zeros_around(
-        (shape, chunk) in (shapes(), 1_usize..14),
+        (shape, chunk) in (shapes(), 4_usize..14),
         start in [-9_i64..30, -9_i64..30, -9_i64..30],
         size in [1_usize..12, 1_usize..12, 1_usize..12],
         on_disk in any::<bool>(),
