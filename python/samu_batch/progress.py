@@ -92,11 +92,11 @@ class Progress:
         done = self._done()
         if not done or done >= self._total or self._bar is not None:
             return ""
-        return f"; about {_duration((self._total - done) / done * (time.monotonic() - self._start))} left"
+        return f"; about {duration((self._total - done) / done * (time.monotonic() - self._start))} left"
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            elapsed = _duration(time.monotonic() - self._start)
+            elapsed = duration(time.monotonic() - self._start)
             done, total = self._cubes
             present = f", {done} of {total} cubes of the next" if total else ""
             state = f"{self._finished} of {self._count} maps finished{present}, {self._failed} failed, {elapsed} so far"
@@ -110,7 +110,8 @@ def _weights(decisions: Sequence[Decision]) -> dict[str, float]:
     return {d.task.entry.id: float(mean if d.voxels is None else d.voxels) for d in decisions}
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as people say them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,9 @@ def test_options_named_in_the_documents_exist():
     for page in ("run-directory.md", "design.md", "engines.md"):
         named = set(re.findall(r"`(--[a-z-]+)", (ROOT / "docs" / page).read_text()))
         assert named <= known | {"--engine", "--model"}, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_extras_that_are_named_exist(page):
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"samu-batch\[(\w+)\]", page.read_text())) <= set(offered)

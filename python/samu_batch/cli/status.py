@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(run: Path, *, as_json: bool) -> None:
     """Show done, failed by kind and left, the rate and the time to finish of RUN."""
+    from samu_batch.progress import duration
     from samu_batch.report import batch_status
 
     now = batch_status(_opened(run))
@@ -30,7 +31,7 @@ def status(run: Path, *, as_json: bool) -> None:
     for kind, count in now.failed.items():
         click.echo(f"  {kind}: {count}")
     if now.rate is not None:
-        remaining = f", {now.hours_left:.1f} hours left at that rate" if now.left and now.hours_left else ""
+        remaining = f", about {duration(now.hours_left * 3600)} left" if now.left and now.hours_left else ""
         click.echo(f"{now.rate:.1f} maps per hour{remaining}")
 
 
