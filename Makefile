@@ -25,6 +25,7 @@ lint:
 	$(BIN)/lint-imports
 
 bench: install-tests
+	$(BIN)/pip install --quiet -r benches/requirements.txt
 	$(BIN)/python benches/resample.py
 	$(BIN)/python benches/tiling.py
 	$(BIN)/python benches/memory.py
