@@ -1,6 +1,6 @@
-"""Draw an enhanced map beside its input, surfaces that enclose the same volume, with PyMOL: the picture of the README.
+"""Draw an enhanced map beside its input with PyMOL, surfaces that enclose the same volume: the picture of the README.
 
-``python docs/before_after.py RUN/ID PICTURE.png`` after ``samu-batch enhance``; needs ``pymol`` on the PATH and matplotlib.
+``python docs/before_after.py RUN/ID PICTURE.png`` after ``samu-batch enhance``; needs ``pymol`` and matplotlib.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ LOOKS = (("before", "grey80"), ("enhanced", "marine"))
 def draw(map_path: Path, level: float, colour: str, picture: Path, folder: Path) -> None:
     """Ray-trace one surface."""
     plain = folder / f"{picture.stem}.ccp4"
-    opened = gzip.open(map_path) if map_path.suffix == ".gz" else map_path.open("rb")
-    with opened as file:
-        plain.write_bytes(file.read())
+    stored = map_path.read_bytes()
+    plain.write_bytes(gzip.decompress(stored) if map_path.suffix == ".gz" else stored)
     commands = f"""
 set normalize_ccp4_maps, 0
 load {plain}, density
