@@ -40,6 +40,7 @@ OVERHANG = 10
 ON_MOLECULE = 0.75
 """Share of the crops whose centre is a voxel with target density."""
 LEAST_CORRELATION = 0.25
+EMPTY_SHARE = 0.06
 BRIGHTNESS = (0.75, 1.3)
 
 
@@ -58,8 +59,10 @@ def as_the_product_reads(density: NDArray[np.float32], *, spacing: float) -> NDA
 def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
     """Simulate the experimental map of a structure and the target on the same grid: float16 (2, D, H, W).
 
-    A draw that drowns the molecule in noise is drawn again, as the paper leaves out pairs that hardly correlate.
+    A few hold no molecule: the source is noise and unmodelled density, the target nothing. A draw that drowns the molecule in noise is drawn again, as the paper leaves out pairs that hardly correlate.
     """
+    if rng.random() < EMPTY_SHARE:
+        return _draw_pair(atoms, rng, molecule=False)
     while True:
         pair = _draw_pair(atoms, rng)
         source, target = np.clip(pair, 0, 1).astype(np.float64)
@@ -67,14 +70,14 @@ def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
             return pair
 
 
-def _draw_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
+def _draw_pair(atoms: Atoms, rng: Generator, *, molecule: bool = True) -> NDArray[np.float16]:
     recipe = draw_recipe(rng)
     positions, shape = place(atoms, recipe, rng)
-    density = simulate_map(positions, atoms.numbers, recipe, rng, shape=shape)
+    density = simulate_map(positions, atoms.numbers, recipe, rng, shape=shape, molecule=molecule)
     source = as_the_product_reads(density, spacing=recipe.spacing)
     grid, _ = model_grid(shape, (recipe.spacing,) * 3, target=SPACING)
     target = target_density(positions, atoms.numbers, shape=grid, spacing=SPACING)
-    target /= np.percentile(target[target > 0], PERCENTILE)
+    target *= molecule / np.percentile(target[target > 0], PERCENTILE)
     return np.stack([np.clip(source, -4, 4), target]).astype(np.float16)
 
 

@@ -59,14 +59,18 @@ def simulate_map(
     rng: Generator,
     *,
     shape: tuple[int, int, int],
+    molecule: bool = True,
 ) -> Volume:
-    """Return the experimental map of atoms in a box: float32 (D, H, W) at ``recipe.spacing``, in arbitrary units."""
+    """Return the experimental map of atoms in a box: float32 (D, H, W) at ``recipe.spacing``, in arbitrary units.
+
+    Without ``molecule`` all is there but the atoms: noise and unmodelled density.
+    """
     frequency = _frequencies(shape, recipe.spacing)
     blur = gaussians(positions, numbers, shape=shape, spacing=recipe.spacing, sigma=MOLECULE_SIGMA)
     inside = blur > 0.25 * np.percentile(blur[blur > 0.01 * blur.max()], 50)
     signal = _signal(positions, numbers, recipe, rng, shape=shape, frequency=frequency)
     signal *= 1 - recipe.solvent * np.exp(-0.25 * recipe.solvent_b * frequency**2)
-    spectrum = signal + fft.rfftn(_belt(inside, blur, recipe, rng))
+    spectrum = molecule * signal + fft.rfftn(_belt(inside, blur, recipe, rng))
     spectrum = spectrum + _noise(signal, inside, recipe, rng, frequency=frequency)
     spectrum *= _filter(recipe, rng)(frequency)
     density = fft.irfftn(spectrum, s=shape).astype(np.float32)
