@@ -1,8 +1,8 @@
 """What a model makes of maps that hold no protein, and of the solvent.
 
-``python -m samu_training.hallucination --model NAME|PATH`` enhances pure noise and a blob that is no protein, and prints how
-much of them lies above 0.3 of the model's unit and the largest connected piece of it; and the spread of the
-solvent of simulated maps before and after, both in units of their 99.9th percentile (``--pairs``: a folder of pairs).
+``python -m samu_training.hallucination --model NAME|PATH`` enhances pure noise and a blob that is no protein, and prints
+how much of them lies above 0.3 of the model's unit and the largest connected piece of it; and, with ``--pairs FOLDER``,
+the spread of the solvent of simulated maps before and after, both in units of their 99.9th percentile.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ FAR = 8
 
 def noise(rng: np.random.Generator, *, sigma: float) -> NDArray[np.float32]:
     """White noise, blurred by ``sigma`` voxels."""
-    field: NDArray[np.float32] = gaussian_filter(rng.normal(size=(EDGE,) * 3).astype(np.float32), sigma)
-    return field / field.std()
+    field = gaussian_filter(rng.normal(size=(EDGE,) * 3).astype(np.float32), sigma)
+    scaled: NDArray[np.float32] = field / field.std()
+    return scaled
 
 
 def blob(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -68,7 +69,7 @@ def above(density: NDArray[np.float32]) -> str:
 
 
 def solvent_spread(folder: Path, engine: Engine, *, count: int) -> list[tuple[float, float]]:
-    """Return the standard deviation of the solvent before and after, for the first ``count`` pairs that have noise in it."""
+    """Return the spread of the solvent before and after, for the first ``count`` pairs that have noise in it."""
     spreads: list[tuple[float, float]] = []
     for path in sorted(folder.glob("*.npy")):
         source, target = np.load(path).astype(np.float32)
