@@ -59,8 +59,8 @@ def as_the_product_reads(density: NDArray[np.float32], *, spacing: float) -> NDA
 def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
     """Simulate the experimental map of a structure and the target on the same grid: float16 (2, D, H, W).
 
-    A few hold no molecule: the source is noise and unmodelled density, the target nothing. A draw that drowns the molecule
-    in noise is drawn again, as the paper leaves out pairs that hardly correlate.
+    A few hold no molecule: the source is noise and unmodelled density, the target nothing. A draw that drowns the
+    molecule in noise is drawn again, as the paper leaves out pairs that hardly correlate.
     """
     if rng.random() < EMPTY_SHARE:
         return _draw_pair(atoms, rng, molecule=False)
