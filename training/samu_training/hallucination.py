@@ -1,8 +1,8 @@
 """What a model makes of maps that hold no protein, and of the solvent.
 
-``python -m samu_training.hallucination --model NAME|PATH`` enhances pure noise and a blob that is no protein, and
-prints how much of them lies above 0.3 of the model's unit and the largest connected piece of it; and, with ``--pairs FOLDER``,
-the spread of the solvent of simulated maps before and after, both in units of their 99.9th percentile.
+``python -m samu_training.hallucination --model NAME|PATH`` enhances pure noise and a blob that is no protein. It prints
+how much of them lies above 0.3 of the model's unit, and the largest connected piece of it. With ``--pairs FOLDER`` it
+prints the spread of the solvent of simulated maps too, after over before, in units of their 99.9th percentile.
 """
 
 from __future__ import annotations
