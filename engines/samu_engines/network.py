@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,8 @@ class NetworkConfig:
     linear_path
         What the network gives is added to a learned linear filter of the cube, so that detail the map already shows
         need not pass through it.
+    refine
+        Channels of two last convolutions over single voxels, which even out the borders of patches; 0 for none.
     """
 
     patch: int
@@ -63,6 +66,7 @@ class NetworkConfig:
     dropout: float = 0.0
     early_upsampling: bool = False
     linear_path: bool = False
+    refine: int = 0
 
 
 SAMU = NetworkConfig(
@@ -74,7 +78,7 @@ SAMU = NetworkConfig(
     dropout=0.2,
 )
 SAMU_LITE = NetworkConfig(
-    patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True
+    patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=8
 )
 CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
 
@@ -115,6 +119,7 @@ class Network(nn.Module):
         self.linear = nn.Conv3d(config.patch**3, config.patch**3, 5, padding=2) if config.linear_path else None
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
+        self.refine = _Refinement(config.refine) if config.refine else None
 
     def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
         """Enhance cubes.
@@ -143,7 +148,8 @@ class Network(nn.Module):
         enhanced = self.head(features)
         if self.linear is not None:
             enhanced = enhanced + self.linear(folded)
-        return _unfold(enhanced, self.config.patch)
+        enhanced = _unfold(enhanced, self.config.patch)
+        return enhanced if self.refine is None else self.refine(enhanced, cubes)
 
 
 class ResidualBlock(nn.Module):
@@ -256,6 +262,19 @@ class _Middle(nn.Module):
         if self.structure is not None:
             features = self.structure(features, structure)
         out: Tensor = self.second(features)
+        return out
+
+
+class _Refinement(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(2, channels, 3, padding=1)
+        self.second = nn.Conv3d(channels, 1, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, enhanced: Tensor, cubes: Tensor) -> Tensor:
+        seen = torch.cat([enhanced, cubes.to(enhanced.dtype)], dim=1)
+        out: Tensor = enhanced + self.second(functional.silu(self.first(seen)))
         return out
 
 
