@@ -56,3 +56,12 @@ def map_path(emdb_id: EmdbId) -> str:
     'EMD-1234/map/emd_1234.map.gz'
     """
     return f"{emdb_id}/map/emd_{emdb_id.number:04d}.map.gz"
+
+
+def header_path(emdb_id: EmdbId) -> str:
+    """Return the path of an entry's header below a mirror's root.
+
+    >>> header_path(EmdbId(1234))
+    'EMD-1234/header/emd-1234.xml'
+    """
+    return f"{emdb_id}/header/emd-{emdb_id.number:04d}.xml"

@@ -88,7 +88,7 @@ def stored_map(entry: Entry, cache: Path, *, mirrors: Sequence[str] = ()) -> Pat
     """Return the map of ``entry`` if it is on this machine: a file, in a local mirror, or in the cache."""
     if entry.kind == "file":
         return Path(entry.source)
-    folders = [Path(mirror) for mirror in mirrors if not _is_url(mirror)] if entry.kind == "emdb" else []
+    folders = [Path(mirror) for mirror in mirrors if not is_server(mirror)] if entry.kind == "emdb" else []
     places = [folder / map_path(EmdbId.parse(entry.source)) for folder in folders]
     return next((path for path in [*places, cache_path(entry, cache)] if path.is_file()), None)
 
@@ -117,12 +117,12 @@ def archive_revision(
             return ask_revision(url, patience=patience)
         except (FetchError, NotFoundError) as error:
             reasons.append(error)
-    raise _all_failed(reasons)
+    raise all_failed(reasons)
 
 
 def network_gone(mirrors: Sequence[str], *, seconds: float = 10.0) -> bool:
     """Whether not one of the mirrors that are servers answers at all, be it with an error."""
-    servers = [mirror for mirror in mirrors if _is_url(mirror)]
+    servers = [mirror for mirror in mirrors if is_server(mirror)]
     return bool(servers) and not any(answers(server, seconds=seconds) for server in servers)
 
 
@@ -147,10 +147,11 @@ def _download_any(
     if part.seek(0, os.SEEK_END) == 0:
         path.unlink(missing_ok=True)
         notes_of(path).unlink(missing_ok=True)
-    raise _all_failed(reasons)
+    raise all_failed(reasons)
 
 
-def _all_failed(reasons: Sequence[Exception]) -> FetchError | NotFoundError:
+def all_failed(reasons: Sequence[Exception]) -> FetchError | NotFoundError:
+    """Return one error for the reasons of all mirrors."""
     text = "; ".join(map(str, reasons)) or "no mirror to ask"
     if reasons and all(isinstance(reason, NotFoundError) for reason in reasons):
         return NotFoundError(text)
@@ -163,10 +164,11 @@ def _urls(entry: Entry, mirrors: Sequence[str]) -> list[str]:
     if entry.kind == "url":
         return [entry.source]
     path = map_path(EmdbId.parse(entry.source))
-    return [f"{mirror.rstrip('/')}/{path}" for mirror in mirrors if _is_url(mirror)]
+    return [f"{mirror.rstrip('/')}/{path}" for mirror in mirrors if is_server(mirror)]
 
 
-def _is_url(mirror: str) -> bool:
+def is_server(mirror: str) -> bool:
+    """Whether a mirror is asked over the network, rather than a local folder."""
     return mirror.startswith(("http://", "https://"))
 
 

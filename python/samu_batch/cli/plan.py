@@ -24,21 +24,20 @@ if TYPE_CHECKING:
 def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
     """Tell voxels, cubes, time, memory and disk of each map and in total, before anything runs.
 
-    Local and cached maps are read from their headers; the time is that of the engine on two cubes of noise, so it is an
+    Local and cached maps are read from their headers; of others the columns `box` and `voxel` tell, as `samu-batch
+    select` writes them. The time is that of the engine on two cubes of noise, so it is an
     upper bound for maps with empty parts. The memory is that of the tiler; the engine's own comes on top.
     """
-    from samu_batch.cost import map_cost
+    from samu_batch.cost import entry_cost
     from samu_batch.errors import SamuError
-    from samu_batch.locate import local_path
 
     listed = read_entries(entries)
     options, devices = take_map_options(values, maps=len(listed))
     spec = read_spec(options)
     costs: dict[str, MapCost | str] = {}
     for entry in listed:
-        path = local_path(entry, options)
         try:
-            costs[entry.id] = "not fetched yet" if path is None else map_cost(path, spec=spec, options=options)
+            costs[entry.id] = entry_cost(entry, spec=spec, options=options) or "not fetched yet"
         except SamuError as error:
             costs[entry.id] = f"{error.kind}: {error}"
     seconds = seconds_per_cube(options) / len(devices)
@@ -96,10 +95,12 @@ def _print_table(costs: dict[str, MapCost | str], seconds: float, *, workers: in
     cubes = sum(cost.cubes for cost in known)
     memory = max((cost.memory for cost in known), default=0)
     scratch = max((cost.scratch for cost in known), default=0)
+    download = sum(cost.download for cost in known)
     click.echo(
         f"total: {len(known)} maps, {sum(cost.voxels for cost in known):.3g} voxels, at most {cubes} cubes and"
         f" {cubes * seconds / 3600:.2f} hours with {workers} worker(s), each {_size(memory)} of memory and"
         f" {_size(scratch)} of scratch, {_size(sum(cost.output for cost in known))} of output"
+        + (f", {_size(download)} to fetch" if download else "")
     )
 
 
