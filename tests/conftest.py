@@ -163,6 +163,9 @@ def _reference(weights, cubes):
     return np.stack([network(cube[0].astype(np.float64)) for cube in cubes])
 
 
+DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves `server.files` as `server.manner` says, which changes with each request of a path."""
 
@@ -187,6 +190,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif path not in files:
             self.send_error(404)
+        elif self.headers.get("If-Modified-Since") == manner.get("date", DATE):
+            self.send_response(304)
+            self.end_headers()
         else:
             self.send_file(files[path], manner, body=body)
 
@@ -205,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
                 "Content-Range", f"bytes {begin + manner.get('wrong range', 0)}-{len(content) - 1}/{len(content)}"
             )
         self.send_header("ETag", etag)
-        self.send_header("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")
+        self.send_header("Last-Modified", manner.get("date", DATE))
         if not manner.get("no length"):
             self.send_header("Content-Length", str(len(content) - begin + manner.get("lie", 0)))
         self.end_headers()

@@ -37,7 +37,7 @@ class Asker:
         As for a download.
     """
 
-    def __init__(self, *, connections: int, patience: Patience = PATIENCE) -> None:
+    def __init__(self, *, connections: int, patience: Patience) -> None:
         self._patience = patience
         self._client = httpx.Client(
             timeout=httpx.Timeout(patience.stall, connect=patience.connect, pool=None),

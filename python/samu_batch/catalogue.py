@@ -83,8 +83,10 @@ class Catalogue:
                 reasons.append(FetchError(f"{server}/ lists no entries; name them with --ids"))
             except (FetchError, NotFoundError) as error:
                 reasons.append(error)
-        if self._asker is None and (kept := _ids(" ".join(path.stem for path in self._folder.glob("EMD-*.json")))):
-            return kept
+        if self._asker is None:
+            if kept := _ids(" ".join(path.stem for path in self._folder.glob("EMD-*.json"))):
+                return kept
+            reasons.append(NotFoundError(f"{self._folder} holds no metadata: select where there is a network"))
         raise all_failed(reasons)
 
     def kept(self, emdb_id: EmdbId) -> Metadata | None:
@@ -227,7 +229,7 @@ def _ids(text: str) -> list[EmdbId]:
 def _worst(reasons: Sequence[Exception], emdb_id: EmdbId) -> SamuError:
     """Return one error for all mirrors: an unreadable header tells more than another mirror's lack of it."""
     if not reasons:
-        return NotFoundError(f"the metadata of {emdb_id} are not kept: select where there is a network")
+        return NotFoundError(f"{emdb_id} was not asked for before: select where there is a network")
     if any(isinstance(reason, UnreadableError) for reason in reasons):
         return UnreadableError("; ".join(map(str, reasons)))
     return all_failed(reasons)

@@ -144,7 +144,8 @@ def _spacing(tree: Any) -> Triple | None:
 
 def _unpacked(tree: Any, box: Shape | None) -> int | None:
     """Return bytes of the map: its voxels behind a header of 1024."""
-    item = _ITEM_BYTES.search(_word(tree, "map", "data_type").upper())
+    words = _word(tree, "map", "data_type").upper()
+    item = _ITEM_BYTES.search(words) or _ITEM_BYTES.search("(1 BYTE)" if words.endswith("SIGNED BYTE") else "")
     if box and item:
         return 1024 + int(item[1]) * math.prod(box)
     size = _number(tree, "map", "size_kbytes")

@@ -95,14 +95,14 @@ def select(**values: Any) -> None:
     Exit status: 0 the LIST is whole, 1 some entries could not be read (the LIST has the others), 75 the network is
     gone or the disk is full, and no LIST was written.
     """
-    from samu_batch.asking import Asker
+    from samu_batch.asking import PATIENCE, Asker
     from samu_batch.errors import FetchError, NotFoundError, StoreError
     from samu_batch.files import write_whole
     from samu_batch.selection import list_text
 
     criteria, named = _criteria(values), _named(values["ids"])
     try:
-        with Asker(connections=values["connections"]) as asker:
+        with Asker(connections=values["connections"], patience=PATIENCE) as asker:
             catalogue = _catalogue(values, asker)
             ids = named or catalogue.ids()
             found, failed = _look_up(catalogue, ids, criteria, asker=asker, values=values)
