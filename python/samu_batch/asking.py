@@ -1,7 +1,7 @@
 """Many small questions to few servers: with patience, and never more at once than was agreed.
 
-A server that asks to be left alone is left alone by everyone; one that cannot be reached is not tried again at once by
-each of ten thousand questions.
+A server that asks to be left alone is left alone by everyone; one that cannot be reached, or fails whatever it is
+asked, is not tried with each of ten thousand questions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 
 from samu_batch.answers import TryAgain, Unreachable, check_status, length_of, revision_of
 from samu_batch.download import Patience, UnreachableError
-from samu_batch.errors import FetchError
+from samu_batch.errors import FetchError, NotFoundError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from samu_batch.revision import Revision
 
 PATIENCE = Patience()
+
+ILL_AFTER, ILL_SECONDS = 20, 600.0
+"""Questions that a server must fail in a row to be left alone, and for how long."""
 
 
 class Asker:
@@ -47,7 +50,8 @@ class Asker:
         )
         self._lock = threading.Lock()
         self._quiet_until: dict[str, float] = {}
-        self._dead_until: dict[str, float] = {}
+        self._ill_until: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
         self._stop = threading.Event()
 
     def __enter__(self) -> Asker:
@@ -90,6 +94,20 @@ class Asker:
 
     def _ask(self, method: str, url: str, headers: dict[str, str], *, largest: int = 0) -> tuple[httpx.Response, bytes]:
         server = "/".join(url.split("/")[:3])
+        try:
+            answer = self._patiently(server, method, url, headers, largest=largest)
+        except FetchError as error:
+            self._judge(server, error)
+            raise
+        except NotFoundError:
+            self._judge(server, None)
+            raise
+        self._judge(server, None)
+        return answer
+
+    def _patiently(
+        self, server: str, method: str, url: str, headers: dict[str, str], *, largest: int
+    ) -> tuple[httpx.Response, bytes]:
         for tries in count(1):
             self._wait_for(server)
             try:
@@ -97,31 +115,38 @@ class Asker:
             except TryAgain as error:
                 pause = self._patience.wait * 2 ** (tries - 1) * random.uniform(0.5, 1)
                 pause = pause if error.wait is None else error.wait
-                unreachable = isinstance(error, Unreachable)
                 if tries >= self._patience.tries or pause > self._patience.longest or self._stop.is_set():
-                    if unreachable:
-                        self._note(self._dead_until, server, self._patience.longest)
-                    raise (UnreachableError if unreachable else FetchError)(f"{url}: {error}") from error
+                    kind = UnreachableError if isinstance(error, Unreachable) else FetchError
+                    raise kind(f"{url}: {error}") from error
                 if error.wait is not None:
-                    self._note(self._quiet_until, server, error.wait)
+                    self._keep_quiet(server, error.wait)
                 self._stop.wait(pause)
         raise AssertionError  # count() does not end
 
     def _wait_for(self, server: str) -> None:
-        """Wait while a server asked to be left alone; raise at once if it was not reached a moment ago."""
+        """Wait while a server asked to be left alone; raise at once if it was found ill a moment ago."""
         with self._lock:
-            quiet, dead = self._quiet_until.get(server, 0.0), self._dead_until.get(server, 0.0)
-        if dead > time.monotonic():
-            raise UnreachableError(f"{server}: could not be reached a moment ago")
+            quiet, ill = self._quiet_until.get(server, 0.0), self._ill_until.get(server, 0.0)
+        if ill > time.monotonic():
+            raise UnreachableError(f"{server}: did not answer a moment ago")
         # Not all in the same instant.
         if (rest := quiet - time.monotonic()) > 0:
             self._stop.wait(rest * random.uniform(1, 1.1))
         if self._stop.is_set():
             raise FetchError(f"{server}: stopped")
 
-    def _note(self, times: dict[str, float], server: str, seconds: float) -> None:
+    def _keep_quiet(self, server: str, seconds: float) -> None:
         with self._lock:
-            times[server] = max(times.get(server, 0.0), time.monotonic() + seconds)
+            self._quiet_until[server] = max(self._quiet_until.get(server, 0.0), time.monotonic() + seconds)
+
+    def _judge(self, server: str, error: FetchError | None) -> None:
+        """Take a server for ill that cannot be reached, or has failed many questions in a row."""
+        with self._lock:
+            now = time.monotonic()
+            self._failures[server] = 0 if error is None else self._failures.get(server, 0) + 1
+            ill = isinstance(error, UnreachableError) or self._failures[server] >= ILL_AFTER
+            if ill and self._ill_until.get(server, 0.0) <= now:
+                self._ill_until[server] = now + ILL_SECONDS
 
     def _once(
         self, method: str, url: str, headers: dict[str, str], *, largest: int = 0

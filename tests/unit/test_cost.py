@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from samu_batch.cost import map_cost, predicted_voxels
+from samu_batch.cost import entry_cost, map_cost, predicted_voxels
 from samu_batch.entries import Entry
 from samu_batch.errors import TooLargeError
+from samu_batch.map_columns import extent_of
 from samu_batch.model import identity_spec
 from samu_batch.task import MapOptions
 
@@ -57,6 +59,35 @@ def test_the_weight_of_a_map(path, tmp_path):
     assert weight(path, max_voxels=1000) == 0  # it will be refused at once
     assert weight(tmp_path / "none.mrc") == 0
     assert weight("EMD-1234", "emdb") is None
+
+
+def test_columns_tell_the_cost_of_a_map_that_is_not_here(path, tmp_path):
+    options = MapOptions(model="identity", cache=tmp_path / "cache")
+    columns = {"box": "110x70x60", "voxel": "1x1.2x1.5", "unpacked": "1000", "download": "70"}
+
+    def cost(columns, source="EMD-1234", kind="emdb", **values):
+        entry = Entry(id="m", source=str(source), kind=kind, columns=columns)
+        return entry_cost(entry, spec=SPEC, options=MapOptions(**(vars(options) | values)))
+
+    here = map_cost(path, spec=SPEC, options=options)
+    assert cost(columns) == replace(here, scratch=1000, download=70)
+    assert cost({"box": "110X70X60", "voxel": "1x1.2x1.5"}).scratch == 1024 + 4 * 110 * 70 * 60
+    assert cost({"box": "9x9x9", "voxel": "1x1x1"}, path, "file") == here  # the map itself is right
+    with pytest.raises(TooLargeError):
+        cost(columns, max_voxels=1000)
+    entry = Entry(id="m", source="EMD-1234", kind="emdb", columns=columns)
+    assert predicted_voxels(entry, spacing=1.0, options=options) == here.voxels
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {}, {"box": "256x256x256"}, {"box": "256", "voxel": "1"}, {"box": "large", "voxel": "1x1x1"},
+        {"box": "0x1x1", "voxel": "1x1x1"}, {"box": "1x1x1", "voxel": "1x1xnan"}, {"box": "1x1x1", "voxel": "1x1x-1"},
+    ],
+)  # fmt: skip
+def test_columns_that_mean_something_else_tell_nothing(columns):
+    assert extent_of(columns) is None
 
 
 @pytest.mark.parametrize("memory", ["0.25", "1"])

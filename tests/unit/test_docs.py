@@ -12,6 +12,7 @@ from samu_batch.cli import COMMANDS, cli
 from samu_batch.engine import AUTO_ORDER
 from samu_batch.errors import TRANSIENT_KINDS, SamuError
 from samu_batch.probe import installed_engines
+from samu_batch.selection import COLUMNS
 from samu_batch.task import MapReport
 
 ROOT = Path(__file__).parents[2]
@@ -83,11 +84,16 @@ def test_documented_engines_are_those_there_are():
     assert order in text
 
 
+def test_documented_columns_are_those_of_the_list():
+    rows = re.findall(r"^\| (`[^|]+) \|", section("select.md", "The LIST"), re.MULTILINE)
+    assert tuple(name for row in rows for name in re.findall(r"`(\w+)`", row)) == COLUMNS
+
+
 def test_options_named_in_the_documents_exist():
     known = set()
     for name in COMMANDS:
         known |= set(re.findall(r"--[a-z-]+", CliRunner().invoke(cli, [name, "--help"]).output))
-    for page in ("run-directory.md", "design.md", "engines.md"):
+    for page in ("run-directory.md", "design.md", "engines.md", "select.md"):
         named = set(re.findall(r"`(--[a-z-]+)", (ROOT / "docs" / page).read_text()))
         assert named <= known | {"--engine", "--model"}, page
 

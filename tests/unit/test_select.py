@@ -234,6 +234,15 @@ def test_a_dead_server_is_not_tried_for_each_entry_again(run, archive):
     assert "a moment ago" in str(caught.value)
 
 
+@pytest.mark.parametrize("answer", [(503, {}), (403, {})], ids=["busy for ever", "refusing"])
+def test_a_server_that_fails_everything_is_one_event(run, archive, answer):
+    for number in range(3000, 3100):
+        archive.put(number)
+    archive.manner = lambda path, number: answer if path else {}
+    assert "did not answer a moment ago" in run("--connections", 2, status=75).stderr
+    assert len(asked(archive)) < 30 * QUICK.tries
+
+
 def test_where_no_server_answers_no_list_is_written(run, archive, tmp_path):
     out = tmp_path / "list.txt"
     options = ("--ids", "1234", "--ids", "5678", "-o", out)
@@ -341,7 +350,8 @@ def test_a_wrong_command_asks_nothing(run, archive, words):
 
 
 def test_the_cache_cannot_be_written(run, tmp_path):
-    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/metadata").write_text("a file")
     assert "cannot be written" in run(status=75).stderr
 
 
