@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "enhance": "samu_batch.cli.enhance",
-    "plan": "samu_batch.cli.plan",
     "select": "samu_batch.cli.select",
+    "plan": "samu_batch.cli.plan",
     "fetch": "samu_batch.cli.fetch",
     "status": "samu_batch.cli.status",
     "report": "samu_batch.cli.status",
@@ -25,8 +25,8 @@ COMMANDS = {
 }
 SUMMARIES = {
     "enhance": "Enhance maps: files, URLs, EMDB ids, or a LIST of them.",
-    "plan": "Tell what a list will cost before anything runs.",
     "select": "Make a LIST of the archive's entries by resolution, method, size or date.",
+    "plan": "Tell what a list will cost before anything runs.",
     "fetch": "Only download, for nodes without a network.",
     "status": "Show how far a run is; works while it is going.",
     "report": "Rebuild a run's report.html, report.jsonl and failed.txt.",
