@@ -62,7 +62,8 @@ def load_engine(
     Raises
     ------
     EngineError
-        There is no such model or engine, or it cannot run here.
+        There is no such model or engine, it cannot run here, or it answers the model's golden cube otherwise than the
+        sidecar says.
     """
     spec = model if isinstance(model, ModelSpec) else ModelSpec.load(IDENTITY if engine == IDENTITY else model)
     if engine == "auto" and spec.weights is None:
@@ -93,6 +94,8 @@ def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -
     try:
         spec.check_weights()
         engine: Engine = found[name].load()(spec, device=device, threads=threads)
+        if spec.golden is not None and name != IDENTITY:
+            spec.golden.check(engine.run, cube=spec.cube)
     except ImportError as error:
         raise EngineError(f"{name} is not installed: {error}") from error
     except (RuntimeError, ValueError, OSError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from samu_batch.errors import EngineError, SamuError
 from samu_batch.files import sha256_of
+from samu_batch.golden import Golden
 
 IDENTITY = "identity"
 FORMAT = 1
@@ -54,7 +55,7 @@ class ModelSpec:
     weights: Path | None = None
     weights_sha256: str = ""
     card: dict[str, Any] = field(default_factory=dict, compare=False)
-    golden: dict[str, Any] | None = field(default=None, compare=False)
+    golden: Golden | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> ModelSpec:
@@ -138,5 +139,5 @@ def _from_sidecar(path: Path, values: dict[str, Any]) -> ModelSpec:
         weights=path.with_name(values["file"]),
         weights_sha256=values["weights_sha256"],
         card=values.get("card", {}),
-        golden=values.get("golden"),
+        golden=Golden.from_sidecar(values["golden"]) if "golden" in values else None,
     )

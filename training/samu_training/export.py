@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -15,29 +17,54 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript import optimizer
 
+from samu_batch.golden import Golden
+from samu_engines.graph import OPSET, check_graph
 from samu_engines.network import CONFIGS, Network, NetworkConfig
 from samu_training.data import PERCENTILE, SPACING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-OPSET = 21
 CUBE = 64
 CORE = 50
 INPUT, OUTPUT = "cubes", "enhanced"
+WITHOUT_STRUCTURE = ("middle.structure.norm_voxels.", "middle.structure.norm_structure.", "middle.structure.attention.")
+"""Parameters that act on a structural embedding, which no exported graph takes."""
 
 
 def export_model(network: Network, folder: Path, *, name: str, card: Mapping[str, Any]) -> Path:
     """Write ``name.onnx`` and its sidecar ``name.json``; return the sidecar's path.
 
-    Raises ValueError if two parameters are alike: the exporter would store them once.
-
     The graph takes float32 (N, 1, 64, 64, 64) and computes in float32; its initialisers are float16 and carry the names
-    of the network's parameters, so that torch and every engine read one file.
+    of the network's parameters, so that torch and every engine read one file. The sidecar keeps what PyTorch makes of
+    the golden cube with these rounded weights.
+
+    Raises
+    ------
+    ValueError
+        The graph breaks what engines rely on (:func:`samu_engines.graph.check_graph`).
     """
-    network = network.eval()
-    graph = torch.onnx.export(
+    network = copy.deepcopy(network).eval()
+    rounded = {key: weights.half().float() for key, weights in network.state_dict().items()}
+    network.load_state_dict(rounded)
+    model = with_float16_weights(_graph_of(network), names=rounded)
+    onnx.checker.check_model(model, full_check=True)
+    unused = {key for key in rounded if key.startswith(WITHOUT_STRUCTURE)}
+    check_graph(model, parameters=rounded.keys() - unused)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{name}.onnx"
+    weights.write_bytes(model.SerializeToString(deterministic=True))
+    sidecar = weights.with_suffix(".json")
+    values = _sidecar(name, weights, card) | {"golden": dataclasses.asdict(_golden(network))}
+    sidecar.write_text(json.dumps(values, indent=1) + "\n")
+    return sidecar
+
+
+def _graph_of(network: Network) -> onnx.ModelProto:
+    """Export with float32 weights under their parameters' names, and fold the other constants."""
+    program = torch.onnx.export(
         network,
         (torch.zeros(2, 1, CUBE, CUBE, CUBE),),
         dynamo=True,
@@ -46,19 +73,28 @@ def export_model(network: Network, folder: Path, *, name: str, card: Mapping[str
         output_names=[OUTPUT],
         dynamic_shapes=({0: torch.export.Dim("N")},),
         verbose=False,
+        optimize=False,
     )
-    assert graph is not None
-    names = {name for name, _ in network.named_parameters()}
-    if missing := names - {tensor.name for tensor in graph.model_proto.graph.initializer}:
-        raise ValueError(f"the exporter merged parameters that are alike, as untrained ones are: {sorted(missing)}")
-    model = with_float16_weights(graph.model_proto, names=names)
-    onnx.checker.check_model(model, full_check=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{name}.onnx"
-    weights.write_bytes(model.SerializeToString(deterministic=True))
-    sidecar = weights.with_suffix(".json")
-    sidecar.write_text(json.dumps(_sidecar(name, weights, card), indent=1) + "\n")
-    return sidecar
+    assert program is not None
+    graph = program.model.graph
+    # As inputs they are unknown to the optimiser: it neither merges those that are alike nor folds them away.
+    held = {name: graph.initializers.pop(name) for name in dict(network.named_parameters()) if name in graph.initializers}
+    values = {name: weights.const_value for name, weights in held.items()}
+    for weights in held.values():
+        weights.const_value = None
+        graph.inputs.append(weights)
+    optimizer.optimize(program.model)
+    del graph.inputs[1:]
+    for name, weights in held.items():
+        weights.const_value = values[name]
+        graph.initializers[name] = weights
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+@torch.no_grad()
+def _golden(network: Network) -> Golden:
+    return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=CUBE)
 
 
 def with_float16_weights(model: onnx.ModelProto, *, names: Collection[str]) -> onnx.ModelProto:

@@ -1,0 +1,146 @@
+"""What every engine may rely on in a model's ONNX graph. An export that breaks a rule is no model.
+
+- One input, cubes of any number N and of one static edge, (N, 1, E, E, E), and one output of the same shape, both float32.
+- Opset 21 or later of the standard domain, no control flow, no functions, and operators that TensorRT's parser knows
+  (onnx-tensorrt 10.1, docs/operators.md): the list below is what the networks need of it.
+- Resize doubles by repeating voxels (nearest, asymmetric, floor): what engines agree on.
+- Weights are float16 initialisers under the names of the network's parameters, each cast to float32 where it is used, so
+  that torch and engines of other precisions read them from there. All else computes in float32: no other half is in it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from onnx import AttributeProto, TensorProto, helper
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import onnx
+
+OPSET = 21
+OPERATORS = frozenset(
+    "Add Cast Concat Constant Conv Div Expand Gather GroupNormalization Identity LayerNormalization MatMul Mul Pow"
+    " Reciprocal ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Transpose Unsqueeze".split()
+)
+RESIZE = {
+    "mode": (b"nearest", b"nearest"),
+    "coordinate_transformation_mode": (b"asymmetric", b"half_pixel"),
+    "nearest_mode": (b"floor", b"round_prefer_floor"),
+    "keep_aspect_ratio_policy": (b"stretch", b"stretch"),
+    "antialias": (0, 0),
+}
+"""Attribute: the value asked for, and ONNX's default where it is not given."""
+SMALL = 16
+"""Elements of a constant that is no weight: shapes, axes, scales, an epsilon."""
+HALVES = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+
+
+def check_graph(model: onnx.ModelProto, *, parameters: Collection[str] | None = None) -> None:
+    """Hold a graph to the rules.
+
+    Parameters
+    ----------
+    model
+        The ONNX model.
+    parameters
+        Names of the network's parameters that its output depends on: each must be an initialiser, and nothing else may
+        be a weight. None leaves names alone.
+
+    Raises
+    ------
+    ValueError
+        It breaks some; the message names each, with the node or tensor.
+    """
+    rules = (_opsets(model), _interface(model.graph), _operators(model), _resizes(model.graph))
+    broken = [line for rule in rules for line in rule]
+    broken += _weights(model.graph, parameters)
+    if broken:
+        raise ValueError("the graph breaks what engines rely on: " + "; ".join(broken))
+
+
+def _opsets(model: onnx.ModelProto) -> Iterator[str]:
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    if versions.get("", 0) < OPSET:
+        yield f"opset {versions.get('', 0)}, not {OPSET} or later"
+    if model.functions:
+        yield f"functions: {', '.join(function.name for function in model.functions)}"
+
+
+def _interface(graph: onnx.GraphProto) -> Iterator[str]:
+    if (len(graph.input), len(graph.output)) != (1, 1):
+        yield f"{len(graph.input)} inputs and {len(graph.output)} outputs, not one of each"
+    edges = set()
+    for value in (*graph.input, *graph.output):
+        tensor = value.type.tensor_type
+        if tensor.elem_type != TensorProto.FLOAT:
+            yield f"{value.name} is {TensorProto.DataType.Name(tensor.elem_type)}, not FLOAT"
+        batch, *space = [dim.dim_value for dim in tensor.shape.dim] or [0]
+        if batch:
+            yield f"{value.name} has a batch of {batch}, not any"
+        if len(space) != 4 or space[0] != 1 or not all(space) or len(set(space[1:])) != 1:
+            yield f"{value.name} is no batch of static cubes of one channel, (N, 1, E, E, E): {space}"
+        edges.add(tuple(space))
+    if len(edges) > 1:
+        yield f"input and output differ in shape: {sorted(edges)}"
+
+
+def _operators(model: onnx.ModelProto) -> Iterator[str]:
+    for node in model.graph.node:
+        name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
+            yield f"control flow: {name} makes {', '.join(node.output)}"
+        elif name not in OPERATORS:
+            yield f"an operator that is not on the list: {name} makes {', '.join(node.output)}"
+
+
+def _resizes(graph: onnx.GraphProto) -> Iterator[str]:
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    for node in graph.node:
+        if node.op_type != "Resize":
+            continue
+        given = _attributes(node)
+        for attribute, (asked, default) in RESIZE.items():
+            if (value := given.get(attribute, default)) != asked:
+                yield f"Resize makes {node.output[0]} with {attribute}={_text(value)}, not {_text(asked)}"
+        if not set(filter(None, node.input[1:])) <= constants:
+            yield f"Resize makes {node.output[0]} by a scale that is no constant"
+
+
+def _weights(graph: onnx.GraphProto, parameters: Collection[str] | None) -> Iterator[str]:
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    weights = {name for name, tensor in tensors.items() if tensor.data_type == TensorProto.FLOAT16}
+    for name, tensor in tensors.items():
+        if name not in weights and math.prod(tensor.dims) > SMALL:
+            yield f"{name} is a weight and {TensorProto.DataType.Name(tensor.data_type)}, not FLOAT16"
+    for node in graph.node:
+        yield from _halves_in(node, weights)
+    if parameters is not None:
+        if missing := sorted(set(parameters) - weights):
+            yield f"parameters that are no float16 initialisers: {', '.join(missing)}"
+        if unknown := sorted(weights - set(parameters)):
+            yield f"weights that are no parameters: {', '.join(unknown)}"
+
+
+def _halves_in(node: onnx.NodeProto, weights: Collection[str]) -> Iterator[str]:
+    """Tell where a node stores a large constant, makes halves, or takes a weight that was not cast."""
+    given = _attributes(node)
+    if node.op_type == "Cast":
+        if given["to"] in HALVES:
+            yield f"Cast makes {node.output[0]} {HALVES[given['to']]}"
+        return
+    if node.op_type == "Constant" and "value" in given and math.prod(given["value"].dims) > SMALL:
+        yield f"{node.output[0]} is a weight and a Constant, not an initialiser"
+    if uncast := sorted(set(node.input) & set(weights)):
+        yield f"{node.op_type} takes {', '.join(uncast)} without a Cast to float32"
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
