@@ -1,11 +1,11 @@
 """What every engine may rely on in a model's ONNX graph. An export that breaks a rule is no model.
 
-- One input, cubes of any number N and of one static edge, (N, 1, E, E, E), and one output of the same shape, both float32.
+- One input, cubes of any number N and one static edge, (N, 1, E, E, E), and one output of that shape, both float32.
 - Opset 21 or later of the standard domain, no control flow, no functions, and operators that TensorRT's parser knows
   (onnx-tensorrt 10.1, docs/operators.md): the list below is what the networks need of it.
 - Resize doubles by repeating voxels (nearest, asymmetric, floor): what engines agree on.
-- Weights are float16 initialisers under the names of the network's parameters, each cast to float32 where it is used, so
-  that torch and engines of other precisions read them from there. All else computes in float32: no other half is in it.
+- Weights are float16 initialisers under the names of the network's parameters, each cast to float32 where it is used,
+  so that torch and engines of other precisions read them from there. All else is float32, norms and softmax included.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 21
-OPERATORS = frozenset(
-    "Add Cast Concat Constant Conv Div Expand Gather GroupNormalization Identity LayerNormalization MatMul Mul Pow"
-    " Reciprocal ReduceMean Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Transpose Unsqueeze".split()
-)
+# fmt: off
+OPERATORS = frozenset([
+    "Add", "Cast", "Concat", "Constant", "Conv", "Div", "Expand", "Gather", "GroupNormalization", "Identity",
+    "LayerNormalization", "MatMul", "Mul", "Pow", "Reciprocal", "ReduceMean", "Relu", "Reshape", "Resize",
+    "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+])
+# fmt: on
 RESIZE = {
     "mode": (b"nearest", b"nearest"),
     "coordinate_transformation_mode": (b"asymmetric", b"half_pixel"),

@@ -121,7 +121,8 @@ def golden_input(cube: int, *, gaussians: int = GAUSSIANS, width: float = WIDTH)
     profiles = np.exp(-0.5 * ((np.arange(cube) - centres[..., None]) / width) ** 2)  # (gaussians, ZYX, voxels)
     along_z, along_y, along_x = profiles.swapaxes(0, 1)
     density = np.einsum("gz,gy,gx->zyx", along_z, along_y, along_x, optimize=True)
-    return np.clip(density, 0, 1).astype(np.float32)[None, None]
+    cubes: NDArray[np.float32] = np.clip(density, 0, 1).astype(np.float32)[None, None]
+    return cubes
 
 
 def _samples(enhanced: NDArray[np.float32], count: int) -> NDArray[np.float64]:

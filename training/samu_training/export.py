@@ -78,7 +78,8 @@ def _graph_of(network: Network) -> onnx.ModelProto:
     assert program is not None
     graph = program.model.graph
     # As inputs they are unknown to the optimiser: it neither merges those that are alike nor folds them away.
-    held = {name: graph.initializers.pop(name) for name in dict(network.named_parameters()) if name in graph.initializers}
+    names = [name for name, _ in network.named_parameters() if name in graph.initializers]
+    held = {name: graph.initializers.pop(name) for name in names}
     values = {name: weights.const_value for name, weights in held.items()}
     for weights in held.values():
         weights.const_value = None
@@ -92,9 +93,9 @@ def _graph_of(network: Network) -> onnx.ModelProto:
     return proto
 
 
-@torch.no_grad()
 def _golden(network: Network) -> Golden:
-    return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=CUBE)
+    with torch.no_grad():
+        return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=CUBE)
 
 
 def with_float16_weights(model: onnx.ModelProto, *, names: Collection[str]) -> onnx.ModelProto:
