@@ -64,7 +64,9 @@ def test_an_engine_that_answers_as_the_reference_is_used(golden_model, name):
 )
 def test_an_engine_that_answers_otherwise_is_refused_with_the_figures(golden_model, name, change):
     sidecar = golden_model(change)
-    with pytest.raises(EngineError, match=rf"^{name} .*golden cube came back wrong: relative rms \d.* 3e-03 is allowed"):
+    with pytest.raises(
+        EngineError, match=rf"^{name} .*golden cube came back wrong: relative rms \d.* 3e-03 is allowed"
+    ):
         load_engine(str(sidecar), engine=name)
 
 
