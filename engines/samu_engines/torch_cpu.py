@@ -81,7 +81,8 @@ def read_network(path: Path, name: str) -> Network:
     ValueError
         The file holds the weights of another network.
     """
-    network = Network(CONFIGS[name]).eval()
+    network = Network(CONFIGS[name])
+    network.eval()
     wanted = network.state_dict()
     tensors = {t.name: t for t in onnx.load(path).graph.initializer if t.name in wanted}
     missing = [key for key in wanted if key not in tensors and not key.startswith(UNUSED)]
