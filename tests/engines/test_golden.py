@@ -98,7 +98,9 @@ def test_one_wrong_corner_is_seen_though_no_sample_lies_in_it():
     enhanced = golden_input(CUBE) + 1
     enhanced[..., :3, :3, :3] += 10
     sampled = dataclasses.replace(golden, samples=(float(enhanced[0, 0, 9, 14, 3]),))
-    assert sampled.deviation(enhanced).rms < TOLERANCE < sampled.deviation(enhanced).whole
+    assert sampled.deviation(enhanced).rms < TOLERANCE
+    with pytest.raises(EngineError, match="came back wrong"):
+        sampled.check(lambda cubes: enhanced, cube=CUBE)
 
 
 def test_the_check_costs_one_cube(golden_model, name, monkeypatch):
