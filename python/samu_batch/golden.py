@@ -24,8 +24,8 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """What an engine does to a batch of cubes, (N, 1, D, H, W)."""
 
 TOLERANCE = 3e-3
-"""Of the relative rms of an engine that computes in float32. Sums over whole cubes, as in group normalisation, are what
-ONNX Runtime and OpenVINO get least right: 1e-3 was seen."""
+"""Of the relative rms of an engine that computes in float32. Group normalisation is what ONNX Runtime and OpenVINO get
+least right (docs/parity.md)."""
 
 GAUSSIANS, WIDTH, SAMPLES = 64, 2.0, 256
 PLASTIC = 1.2207440846057596
