@@ -29,7 +29,7 @@ bench: install-tests
 	$(BIN)/python benches/resample.py
 	$(BIN)/python benches/tiling.py
 	$(BIN)/python benches/memory.py
-	$(BIN)/samu-batch engine bench
+	$(BIN)/python benches/engines.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
