@@ -75,7 +75,7 @@ def run_batch(
 
     def cleared() -> Iterator[MapTask]:
         for task in tasks:
-            _clear(task)
+            clear(task)
             yield task
 
     told = progress if executor.in_this_process else None
@@ -166,7 +166,7 @@ def _revised(receipt: MapReport, options: MapOptions) -> bool:
     return receipt.entry.kind != "file" and not options.offline and revised(receipt.entry, receipt.input, options)
 
 
-def _clear(task: MapTask) -> None:
+def clear(task: MapTask) -> None:
     """Remove receipt and outputs of an earlier attempt: first the receipt, for outputs count only with it."""
     before = read_receipt(task.receipt)
     task.receipt.unlink(missing_ok=True)

@@ -88,6 +88,31 @@ def write_whole(path: Path, content: bytes | str) -> None:
         partial.write_bytes(content)
 
 
+def write_new(path: Path, content: str) -> bool:
+    """Create ``path`` with ``content``, whole; return False where it exists: of many processes, one writes.
+
+    Raises
+    ------
+    StoreError
+        The operating system refused.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(content, errors="surrogateescape")
+        sync(partial)
+        os.link(partial, path)
+        sync(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise store_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    return True
+
+
 def remove_partials(path: Path) -> None:
     """Remove what killed writers of ``path`` left beside it; only its one present owner may ask for it."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}*{PARTIAL}"):

@@ -34,7 +34,7 @@ WHAT_TO_DO = {
     "out-of-memory": "lower --batch, --workers or --memory, then run the same command again",
     "worker-lost": "the worker died, most often for lack of memory: lower --workers, then run again",
     "interrupted": "run the same command again",
-    "time-limit": "give the task a longer time limit",
+    "time-limit": "give the tasks a longer time limit and --retry-failed",
     "unreadable": "check the file's permissions",
     "internal": "a defect of samu-batch: please report it with the receipt",
 }

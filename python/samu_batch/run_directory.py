@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from samu_batch.entries import Entry, input_key
-from samu_batch.files import write_whole
+from samu_batch.files import write_new, write_whole
 from samu_batch.map_lists import read_rows
 from samu_batch.map_names import id_apart, map_suffix
 from samu_batch.sources import is_file, is_list
@@ -106,8 +106,18 @@ class RunDirectory:
         if before is not None and (before["partition"] is not None or any(self.receipts())):
             _refuse_difference(self.path, before, _asked(spec, options))
 
-    def begin(self, entries: Sequence[Entry], *, spec: ModelSpec, options: MapOptions, version: str) -> None:
-        """Record what is asked for; entries of earlier calls stay in the list.
+    def begin(
+        self,
+        entries: Sequence[Entry],
+        *,
+        spec: ModelSpec,
+        options: MapOptions,
+        version: str,
+        partition: dict[str, Any] | None = None,
+    ) -> None:
+        """Record what is asked for; entries of earlier calls stay in the list, and so does their partition.
+
+        Of many processes that begin one run at once, one writes.
 
         Raises
         ------
@@ -121,11 +131,15 @@ class RunDirectory:
             "version": version,
             "begun": (before or {}).get("begun") or datetime.now(UTC).isoformat(timespec="seconds"),
             **_asked(spec, options),
-            "partition": None,
+            "partition": partition or (before or {}).get("partition"),
             "list": [dataclasses.asdict(entry) for entry in known.values()],
         }
-        if before != values:
-            write_whole(self.path / RUN_JSON, json.dumps(values, indent=1) + "\n")
+        text = json.dumps(values, indent=1) + "\n"
+        if before is None:
+            if not write_new(self.path / RUN_JSON, text):
+                self.begin(entries, spec=spec, options=options, version=version, partition=partition)
+        elif before != values:
+            write_whole(self.path / RUN_JSON, text)
 
     def task(self, entry: Entry, options: MapOptions) -> MapTask:
         """Return the task that enhances ``entry`` into this run."""

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +71,44 @@ def balanced(costs: Mapping[str, float], count: int) -> dict[str, int]:
         partition[name] = number
         heapq.heappush(loads, (load + costs[name], number))
     return partition
+
+
+def partition_of(costs: Mapping[str, int | None], count: int) -> dict[str, Any]:
+    """Return what ``run.json`` freezes: ``tasks`` (N) and ``task_of``, the task of every id.
+
+    A cost that is not known (None) counts as the mean of the others.
+    """
+    known = [cost for cost in costs.values() if cost]
+    mean = sum(known) / len(known) if known else 1.0
+    return {
+        "tasks": count,
+        "task_of": balanced({name: mean if cost is None else cost for name, cost in costs.items()}, count),
+    }
+
+
+def ids_of(ids: Sequence[str], shard: Shard, *, partition: Mapping[str, Any] | None) -> list[str]:
+    """Return the ids of a shard: those that ``partition`` gives it, and every N-th of those that it does not know.
+
+    ``partition`` is that of ``run.json``: ``tasks`` (N) and ``task_of`` (the number of every id); None where none is
+    frozen.
+
+    Raises
+    ------
+    ValueError
+        N is not known, is not the frozen one, or the shard is beyond it.
+    """
+    if partition is None:
+        return every_nth(ids, shard)
+    frozen = partition["tasks"]
+    if shard.count not in (None, frozen):
+        raise ValueError(
+            f"the RUN is frozen in {frozen} tasks, not {shard.count}: samu-batch array RUN --tasks {shard.count}"
+            " divides anew what is not done"
+        )
+    task_of = partition["task_of"]
+    shard = Shard.parse(f"{shard.number}/{frozen}", {})
+    unknown = set(every_nth([name for name in ids if name not in task_of], shard))
+    return [name for name in ids if task_of.get(name) == shard.number or name in unknown]
 
 
 def every_nth(ids: Sequence[str], shard: Shard) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from samu_batch.cli.settings import Batch, CommandError, Gibibytes, Mirrors
+from samu_batch.cli.settings import Batch, CommandError, Gibibytes, Mirrors, Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,33 @@ _MAP: list[Decorator] = [
     ),
 ]
 
+_RUN: list[Decorator] = [
+    click.option(
+        "-o",
+        "run",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="RUN",
+        envvar="SAMU_RUN",
+        help="Folder of this run.  [default: the first ENTRY's stem + _enhanced]",
+    ),
+    click.option(
+        "--executor",
+        type=click.Choice(["auto", "serial", "dask"]),
+        default="auto",
+        show_default=True,
+        help="auto takes dask where there are several workers.",
+    ),
+    click.option("--scheduler", metavar="tcp://...", help="Join a Dask cluster that runs."),
+    click.option(
+        "--max-failures", type=Share(), default="0", show_default=True, help="Failures that still count as success."
+    ),
+    click.option("--retry-failed", is_flag=True, help="Try all failures again, not only the passing ones."),
+    click.option("--update", is_flag=True, help="Redo what another model, other options or a newer revision change."),
+    click.option("-q", "--quiet", is_flag=True, help="Show failures only."),
+    click.option("-v", "--verbose", is_flag=True, help="Explain failures in full."),
+    click.option("--json", "as_json", is_flag=True, help="Print a receipt a line on stdout; with -n the reasons."),
+]
+
 
 def source_options(command: F) -> F:
     """Add the options that say where maps come from."""
@@ -89,6 +116,11 @@ def map_options(command: F) -> F:
     return _decorated(command, _SOURCE + _MAP)
 
 
+def run_options(command: F) -> F:
+    """Add the options of a run over many maps, those of each map among them."""
+    return _decorated(command, _RUN[:1] + _SOURCE + _MAP + _RUN[1:])
+
+
 def take_map_options(values: dict[str, Any], *, maps: int) -> tuple[MapOptions, tuple[str, ...]]:
     """Remove the shared options from ``values``; return them with one device per worker, at most one per map."""
     from samu_batch.emdb import DEFAULT_MIRRORS
@@ -96,7 +128,7 @@ def take_map_options(values: dict[str, Any], *, maps: int) -> tuple[MapOptions, 
     from samu_batch.task import MapOptions
 
     try:
-        devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))[:maps]
+        devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))[: max(1, maps)]
     except ValueError as error:
         raise CommandError(str(error)) from error
     options = MapOptions(

@@ -12,18 +12,21 @@ import click
 from samu_batch.cli.settings import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from samu_batch.batch import Decision, Executor
     from samu_batch.run_directory import RunDirectory
-    from samu_batch.task import MapReport, MapTask
+    from samu_batch.task import MapOptions, MapReport, MapTask
+    from samu_batch.time_limit import Allowance
 
 EXIT_SOME_FAILED = 1
 EXIT_STOPPED_EARLY = 75
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def work(decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_json: bool) -> int:
+def work(
+    decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_json: bool, allowance: Allowance | None = None
+) -> int:
     """Run what is to be run; return a status only when the run stopped early.
 
     A full disk and a dead network are one event each, not the failure of every map that is left.
@@ -33,7 +36,6 @@ def work(decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_j
     EngineError, ConnectionError
         No engine can be loaded; the executor cannot begin.
     """
-    from samu_batch.batch import run_batch
     from samu_batch.errors import StoreError
     from samu_batch.progress import Progress
 
@@ -43,7 +45,7 @@ def work(decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_j
     tasks = {decision.task.entry.id: decision.task for decision in todo}
     try:
         with Progress(todo, quiet=quiet) as progress:
-            reports = run_batch(list(tasks.values()), executor, progress=progress.cubes)
+            reports = _reports(todo, executor, allowance, progress=progress.cubes)
             for report in progress.watch(reports):
                 if as_json:
                     click.echo(json.dumps(json.loads(report.to_json())))
@@ -53,24 +55,77 @@ def work(decisions: Sequence[Decision], executor: Executor, *, quiet: bool, as_j
     except StoreError as error:  # not even a receipt can be written
         click.echo(f"stopped: {error}; the same command goes on from here", err=True)
         return EXIT_STOPPED_EARLY
+    if allowance is not None and allowance.held:
+        click.echo(
+            f"stopped: the time left is too short for {allowance.held} maps; the same command goes on from here",
+            err=True,
+        )
+        return EXIT_STOPPED_EARLY
     return 0
 
 
-def conclude(run: RunDirectory | None, tasks: Sequence[MapTask], *, max_failures: str, as_json: bool) -> int:
-    """Write the reports, say what came of it, and return the exit status."""
+def allowance(decisions: Sequence[Decision], options: MapOptions, *, dask: bool) -> Allowance | None:
+    """Return what a scheduler's time limit allows, with the engine's pace; None where no limit is known."""
+    from samu_batch.time_limit import Allowance, TimeLimit
+
+    limit = TimeLimit.of_job(os.environ)
+    if limit is None or not any(decision.run for decision in decisions):
+        return None
+    pace = _pace(options, dask=dask)
+    if not dask:
+        return Allowance(limit, pace=pace)
+    from samu_batch.executors.dask import IN_FLIGHT
+
+    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT)
+
+
+def _pace(options: MapOptions, *, dask: bool) -> float | None:
+    """Return the engine's seconds per voxel; where workers load it, a process of its own finds out."""
+    from samu_batch.cli.options import read_spec
+    from samu_batch.cli.plan import seconds_per_cube
+    from samu_batch.probe import probe
+
+    if dask:
+        seconds = probe(options.engine, options.model, threads=options.threads).get("seconds_per_cube")
+    else:
+        seconds = seconds_per_cube(options)
+    return None if seconds is None else seconds / read_spec(options).core ** 3
+
+
+def _reports(
+    todo: Sequence[Decision],
+    executor: Executor,
+    allowance: Allowance | None,
+    *,
+    progress: Callable[[int, int], None],
+) -> Iterator[MapReport]:
+    """Do the work, of which a time limit may allow a part."""
+    from samu_batch.batch import run_batch
+
+    if allowance is None:
+        yield from run_batch([decision.task for decision in todo], executor, progress=progress)
+        return
+    yield from allowance.refuse(todo)
+    yield from allowance.watch(run_batch(allowance.admit(todo), executor, progress=progress))
+
+
+def conclude(
+    run: RunDirectory | None, tasks: Sequence[MapTask], *, max_failures: str, as_json: bool, write_reports: bool = True
+) -> int:
+    """Write the reports, unless other tasks share the RUN; say what came of it, and return the exit status."""
+    from samu_batch import report
     from samu_batch.errors import StoreError
-    from samu_batch.report import write_reports
     from samu_batch.run_directory import read_receipt
 
-    reports = [report for task in tasks if (report := read_receipt(task.receipt)) is not None]
-    failed = [report for report in reports if not report.done]
-    if run is not None:
+    reports = [receipt for task in tasks if (receipt := read_receipt(task.receipt)) is not None]
+    failed = [receipt for receipt in reports if not receipt.done]
+    if run is not None and write_reports:
         try:
-            write_reports(run)
+            report.write_reports(run)
         except StoreError as error:
             click.echo(f"no report: {error}; samu-batch report {run.path} writes it later", err=True)
     if not as_json:
-        _summarise(run, tasks, reports, failed)
+        _summarise(run, tasks, reports, failed, written=write_reports)
     if len(reports) < len(tasks):
         return EXIT_STOPPED_EARLY
     return EXIT_SOME_FAILED if len(failed) > allowed(max_failures, len(tasks)) else 0
@@ -88,14 +143,21 @@ def _why_stop(report: MapReport, task: MapTask) -> str:
 
 
 def _summarise(
-    run: RunDirectory | None, tasks: Sequence[MapTask], reports: Sequence[MapReport], failed: Sequence[MapReport]
+    run: RunDirectory | None,
+    tasks: Sequence[MapTask],
+    reports: Sequence[MapReport],
+    failed: Sequence[MapReport],
+    *,
+    written: bool,
 ) -> None:
     left = len(tasks) - len(reports)
     click.echo(
         f"{len(reports) - len(failed)} of {len(tasks)} maps done, {len(failed)} failed"
         + (f", {left} left" * (left > 0))
     )
-    if run is not None:
+    if run is not None and not written:
+        click.echo(f"samu-batch report {run.path} writes the report of all tasks")
+    elif run is not None:
         click.echo(f"report: {run.path / 'report.html'}")
         if failed:
             click.echo(f"failed: {run.path / 'failed.txt'}")

@@ -70,6 +70,22 @@ class Gibibytes(click.ParamType[int]):
         return size
 
 
+class Seconds(click.ParamType[int]):
+    """A time as schedulers write it, as seconds: HH:MM:SS, or days before a hyphen."""
+
+    name = "[D-]HH:MM:SS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return seconds."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", str(value))
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0,) * 4
+        if (total := ((24 * days + hours) * 60 + minutes) * 60 + seconds) == 0:
+            self.fail(f"{value!r} is no time such as 24:00:00 or 2-12:00:00", param, ctx)
+        return total
+
+
 class Share(click.ParamType[str]):
     """A number, or a percentage of a total: kept as text and resolved by :func:`allowed`."""
 
