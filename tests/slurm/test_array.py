@@ -1,7 +1,6 @@
-"""The printed script on a real Slurm: tasks that are cancelled, lose their node or run out of time, and their repetition."""
+"""The printed script on a real Slurm: tasks that are cancelled, lose their node or run out of time, and run again."""
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -10,28 +9,31 @@ from collections import Counter
 import numpy as np
 import pytest
 
-TASKS, MAPS = 4, 160
+from samu_batch.time_limit import notice_seconds
+
 BEFORE_STOP = 5
-"""Maps that a task of the first round does before one is withheld from it."""
+"""Maps that a task which is to be stopped is given before one is withheld from it."""
+
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}
 
 
 class Gate:
-    """Withholds a map from each task once it has had some, until the gate is open: what happens to it then is no race."""
+    """Withholds a map from some tasks until it is opened, so that what stops them meets them at work."""
 
-    def __init__(self, server, task_of):
-        self._task_of, self._had = task_of, Counter()
-        self._open, self._lock = threading.Event(), threading.Lock()
-        self.waiting, self.through = set(), set()
+    def __init__(self, server, task_of, victims):
+        self._task_of, self._victims = task_of, victims
+        self._had, self._open, self._lock = Counter(), threading.Event(), threading.Lock()
+        self.waiting = set()
         server.manner = self
 
     def __call__(self, path, _):
         task = self._task_of[path.removesuffix(".mrc")]
         with self._lock:
             self._had[task] += 1
-            withheld = self._had[task] > BEFORE_STOP and task not in self.through
+            withheld = task in self._victims and self._had[task] > BEFORE_STOP
         if withheld and not self._open.is_set():
             self.waiting.add(task)
-            self._open.wait(120)
+            self._open.wait(180)
         return {}
 
     def open(self):
@@ -39,60 +41,91 @@ class Gate:
 
 
 @pytest.fixture
-def script(server, make_map, tmp_path):
-    """A list of many tiny maps behind a server, and the script that shares them."""
-    rng = np.random.default_rng(4)
-    for number in range(MAPS):
-        voxels = rng.random((8 + number % 7, 9, 10), dtype=np.float32)
-        server.files[f"m{number}.mrc"] = make_map(tmp_path / "map.mrc", voxels).read_bytes()
-    (tmp_path / "list.txt").write_text("".join(f"{server.url}/{name}\n" for name in server.files))
-    command = [sys.executable, "-m", "samu_batch", "array", "list.txt", "-o", "run", "--engine", "identity"]
-    command += ["--tasks", str(TASKS), "--time", "00:01:00", "--json", "--cache", "cache"]
-    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert printed.returncode == 0, printed.stderr
-    (tmp_path / "array.sh").write_text(printed.stdout)
-    return tmp_path / "array.sh"
+def script_of(server, make_map, tmp_path):
+    """`script_of(tasks, maps)` prints the script that shares tiny maps behind a server."""
+
+    def script(tasks, maps):
+        rng = np.random.default_rng(4)
+        for number in range(maps):
+            voxels = rng.random((8 + number % 7, 9, 10), dtype=np.float32)
+            server.files[f"m{number}.mrc"] = make_map(tmp_path / "map.mrc", voxels).read_bytes()
+        (tmp_path / "list.txt").write_text("".join(f"{server.url}/{name}\n" for name in server.files))
+        command = [sys.executable, "-m", "samu_batch", "array", "list.txt", "-o", "run", "--tasks", str(tasks)]
+        command += ["--engine", "identity", "--time", "00:01:00", "--json", "--cache", "cache", "--scratch", "scratch"]
+        printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert printed.returncode == 0, printed.stderr
+        (tmp_path / "array.sh").write_text(printed.stdout)
+        return tmp_path / "array.sh"
+
+    return script
 
 
-def submit(cluster, script):
-    return cluster.run("sbatch", "--parsable", "--no-requeue", "--exclusive", f"--chdir={script.parent}", str(script))
+def submit(cluster, script, *options):
+    # Without --no-requeue Slurm itself repeats the task of a lost node, two minutes later.
+    return cluster.run("sbatch", "--parsable", "--no-requeue", *options, f"--chdir={script.parent}", str(script))
 
 
-def finished_by(folder, job):
+def states(cluster, job):
+    return {task: state for task, (state, *_) in cluster.tasks(job).items()}
+
+
+def over(cluster, job):
+    return set(states(cluster, job).values()) <= ENDED
+
+
+def released(folder, job, task):
+    """Whether a task was stopped by a signal and ended by itself."""
+    return "goes on from here" in (folder / f"samu-run-{job}_{task}.log").read_text()
+
+
+def finished_by_task(folder, job):
     """The maps that each task of a job finished, by its own events."""
-    events = {}
-    for task in range(1, TASKS + 1):
-        log = folder / f"samu-run-{job}_{task}.log"
-        lines = log.read_text().splitlines() if log.exists() else []
-        events[task] = [json.loads(line)["id"] for line in lines if line.startswith("{") and line.endswith("}")]
-    return events
+    finished = {}
+    for log in folder.glob(f"samu-run-{job}_*.log"):
+        lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
+        finished[int(log.stem.rpartition("_")[2])] = [json.loads(line)["id"] for line in lines]
+    return finished
 
 
-def test_an_array_whose_tasks_are_lost_is_completed_by_the_same_script(cluster, script, server):
+def snapshot(folder):
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "maps", "cancelled"), [(4, 160, {1}), pytest.param(20, 1000, {1, 2, 3}, marks=pytest.mark.slow)]
+)
+def test_an_array_that_is_stopped_in_every_way_is_completed_by_the_same_script(
+    cluster, script_of, server, tasks, maps, cancelled
+):
+    script = script_of(tasks, maps)
     folder, run = script.parent, script.parent / "run"
     promise = (run / "run.json").read_bytes()
     task_of = json.loads(promise)["partition"]["task_of"]
-    gate = Gate(server, task_of)
-    first = submit(cluster, script)
-    cluster.wait(lambda: len(gate.waiting) == TASKS, "not every task works on its maps")
-    nodes = {task: node for task, (_, node) in cluster.tasks(first).items()}
-    assert sorted(nodes.values()) == ["n1", "n2", "n3", "n4"]
-    cluster.run("scancel", f"{first}_1")
-    cluster.lose(nodes[2])
-    cluster.wait(lambda: not running(cluster, first), "the time limit stops nobody", seconds=120)
-    ended = {task: state for task, (state, *_) in cluster.tasks(first).items()}
-    assert ended == {1: "CANCELLED", 2: "NODE_FAIL", 3: "FAILED", 4: "FAILED"}
-    for task in (1, 3, 4):
-        assert "goes on from here" in (folder / f"samu-run-{first}_{task}.log").read_text()
-    left = {path.name: snapshot(path) for path in run.iterdir() if (path / "receipt.json").exists()}
-    assert len(left) == TASKS * BEFORE_STOP
+    on_lost_node, out_of_time = max(cancelled) + 1, max(cancelled) + 2
+    gate = Gate(server, task_of, {*cancelled, on_lost_node, out_of_time})
+    alone = ["--exclusive"] if tasks <= 4 else []
+    first = submit(cluster, script, *alone)
+    cluster.wait(lambda: len(gate.waiting) == len(cancelled) + 2, "not every task is at work")
+    for task in cancelled:
+        cluster.run("scancel", f"{first}_{task}")
+    cluster.wait(lambda: all(released(folder, first, task) for task in cancelled), "scancel stops nobody")
+    lost = cluster.tasks(first)[on_lost_node][1]
+    cluster.lose(lost)
+    cluster.wait(lambda: over(cluster, first), "the time limit stops nobody", seconds=180)
+    ended = states(cluster, first)
+    assert {ended[task] for task in cancelled} == {"CANCELLED"}
+    # Its end comes before Slurm would have to kill it: with a status of its own, the signal's.
+    assert (ended[on_lost_node], ended[out_of_time]) == ("NODE_FAIL", "FAILED")
+    assert set(ended.values()) == {"CANCELLED", "NODE_FAIL", "FAILED", "COMPLETED"}
+    assert released(folder, first, out_of_time)
+    left = {path.parent.name: snapshot(path.parent) for path in run.glob("*/receipt.json")}
+    assert Counter(map(task_of.get, left))[out_of_time] == BEFORE_STOP
 
     gate.open()
-    cluster.restart(nodes[2])
-    second = submit(cluster, script)
-    cluster.wait(lambda: not running(cluster, second), "the second round does not end")
-    ended = {task: state for task, (state, *_) in cluster.tasks(second).items()}
-    assert ended == dict.fromkeys(range(1, TASKS + 1), "COMPLETED")
+    cluster.restart(lost)
+    second = submit(cluster, script, *alone)
+    cluster.wait(lambda: over(cluster, second), "the second round does not end", seconds=180)
+    assert set(states(cluster, second).values()) == {"COMPLETED"}
 
     assert {path.name for path in run.iterdir()} == {*task_of, "run.json"}
     assert (run / "run.json").read_bytes() == promise
@@ -100,15 +133,19 @@ def test_an_array_whose_tasks_are_lost_is_completed_by_the_same_script(cluster, 
         assert json.loads((run / name / "receipt.json").read_text())["kind"] == "done"
         assert {path.name for path in (run / name).iterdir()} == {"receipt.json", "view.cxc", f"{name}_enhanced.mrc"}
     # No map was finished twice, each by its own task only; what was done before stays untouched.
-    events = [finished_by(folder, job) for job in (first, second)]
-    assert Counter(name for event in events for names in event.values() for name in names) == Counter(task_of.keys())
-    assert all(task_of[name] == task for event in events for task, names in event.items() for name in names)
+    finished = [finished_by_task(folder, job) for job in (first, second)]
+    assert Counter(name for each in finished for names in each.values() for name in names) == Counter(task_of.keys())
+    assert all(task_of[name] == task for each in finished for task, names in each.items() for name in names)
     assert {name: snapshot(run / name) for name in left} == left
+    assert not any((folder / "scratch").iterdir())
 
 
-def running(cluster, job):
-    return any(state in ("PENDING", "RUNNING", "COMPLETING") for state, *_ in cluster.tasks(job).values())
-
-
-def snapshot(folder):
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+def test_a_job_knows_its_time_limit(cluster, tmp_path):
+    code = "import os; from samu_batch.time_limit import TimeLimit; print(TimeLimit.of_job(os.environ).usable)"
+    script = tmp_path / "limit.sh"
+    script.write_text(f"#!/bin/bash\nexec {sys.executable} -c '{code}'\n")
+    options = ["--parsable", "--wait", "--time=00:07:00", f"--output={tmp_path}/%a.log"]
+    # The last task of an array has the array's own number.
+    cluster.run("sbatch", *options, "--array=1-2", str(script))
+    expected = 420 - notice_seconds(420)
+    assert [float((tmp_path / f"{task}.log").read_text()) for task in (1, 2)] == [expected, expected]

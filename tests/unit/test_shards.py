@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samu_batch.shards import ARRAY_VARIABLES, Shard, balanced, every_nth
+from samu_batch.shards import ARRAY_VARIABLES, Shard, balanced, every_nth, ids_of, partition_of
 
 IDS = st.lists(st.text("abcdef0123456789", min_size=1, max_size=8), unique=True, max_size=60)
 
@@ -45,3 +45,24 @@ def test_what_is_no_shard_is_refused(text):
 def test_a_number_alone_needs_a_frozen_partition():
     with pytest.raises(ValueError, match="samu-batch array"):
         every_nth(["a"], Shard(1))
+
+
+@given(
+    costs=st.dictionaries(st.text("abc", min_size=1), st.none() | st.integers(0, 9)), new=IDS, count=st.integers(1, 9)
+)
+def test_every_id_is_one_tasks_also_those_that_came_later(costs, new, count):
+    partition = partition_of(costs, count)
+    ids = list({**costs, **dict.fromkeys(new)})
+    tasks = [ids_of(ids, Shard(number), partition=partition) for number in range(1, count + 1)]
+    assert sorted(name for task in tasks for name in task) == sorted(ids)
+    assert all(
+        ids_of(list(costs), Shard(n), partition=partition) == [i for i in task if i in costs]
+        for n, task in enumerate(tasks, 1)
+    )
+
+
+def test_another_number_than_the_frozen_one_is_refused():
+    partition = partition_of({"a": 1, "b": 2}, 2)
+    for shard in (Shard(1, 3), Shard(3), Shard(1, 1)):
+        with pytest.raises(ValueError, match=r"frozen in 2|within 1 to 2"):
+            ids_of(["a", "b"], shard, partition=partition)
