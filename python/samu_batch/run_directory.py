@@ -143,7 +143,8 @@ class RunDirectory:
 
     def task(self, entry: Entry, options: MapOptions) -> MapTask:
         """Return the task that enhances ``entry`` into this run."""
-        folder = self.path / entry.id
+        # Absolute: a worker elsewhere has another present folder.
+        folder = self.path.absolute() / entry.id
         return MapTask(
             entry=entry,
             options=options,

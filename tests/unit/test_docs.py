@@ -93,7 +93,7 @@ def test_options_named_in_the_documents_exist():
     known = set()
     for name in COMMANDS:
         known |= set(re.findall(r"--[a-z-]+", CliRunner().invoke(cli, [name, "--help"]).output))
-    for page in ("run-directory.md", "design.md", "engines.md", "select.md"):
+    for page in ("run-directory.md", "design.md", "engines.md", "select.md", "cluster.md"):
         named = set(re.findall(r"`(--[a-z-]+)", (ROOT / "docs" / page).read_text()))
         assert named <= known | {"--engine", "--model"}, page
 

@@ -143,10 +143,14 @@ def take_map_options(values: dict[str, Any], *, maps: int) -> tuple[MapOptions, 
         max_voxels=values.pop("max_voxels"),
         mirrors=tuple(values.pop("mirrors")) or DEFAULT_MIRRORS,
         offline=values.pop("offline"),
-        cache=values.pop("cache"),
-        scratch=values.pop("scratch"),
+        cache=_absolute(values.pop("cache")),
+        scratch=_absolute(values.pop("scratch")),
     )
     return options, devices
+
+
+def _absolute(folder: Path | None) -> Path | None:
+    return None if folder is None else folder.absolute()  # also for workers elsewhere
 
 
 def read_spec(options: MapOptions) -> ModelSpec:
