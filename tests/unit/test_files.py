@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from samu_batch.errors import NotFoundError, StoreError, UnreadableError
-from samu_batch.files import reading, remove_partials, sha256_of, write_whole, writing_aside
+from samu_batch.files import reading, remove_partials, sha256_of, write_new, write_whole, writing_aside
 
 
 def test_a_file_is_written_whole_and_replaced(tmp_path):
@@ -21,6 +22,22 @@ def test_a_file_is_written_whole_and_replaced(tmp_path):
     write_whole(path, b"second")
     assert path.read_bytes() == b"second"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_of_many_who_create_a_file_one_does(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    texts = [str(number) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(len(texts)) as threads:
+        created = list(threads.map(lambda text: write_new(path, text), texts))
+    assert created.count(True) == 1
+    assert path.read_text() == texts[created.index(True)]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_created_is_a_store_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError):
+        write_new(tmp_path / "file" / "a.json", "text")
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):

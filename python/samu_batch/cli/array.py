@@ -49,38 +49,39 @@ def array(entries: tuple[str, ...], **values: Any) -> None:
       sbatch --cpus-per-task=8 --gres=gpu:1 array.sh
       samu-batch report RUN
     """
-    from samu_batch.batch import plan_batch
     from samu_batch.job_scripts import job_script
-    from samu_batch.shards import partition_of
 
     words = list(_words(values))
     listed = read_entries(entries)
     run = run_directory(entries, listed, values["run"])
     listed = _whole(run, inherit(values, run, listed))
-    update, retry_failed = values["update"], values["retry_failed"]
+    waiting = _freeze(run, listed, values)
+    path = run.path.absolute()
+    script = job_script(
+        values["scheduler_kind"],
+        name=re.sub(r"[^A-Za-z0-9_.-]", "_", f"samu-{path.name}"),
+        tasks=values["tasks"],
+        command=[sys.executable, "-m", "samu_batch", "enhance", str(path), "--shard", "auto", *words],
+        folder=str(Path.cwd()),
+        seconds=values["time"],
+    )
+    click.echo(script, nl=False)
+    click.echo(f"{path}: {waiting} of {len(listed)} maps to do, {values['tasks']} tasks", err=True)
+
+
+def _freeze(run: RunDirectory, listed: Sequence[Entry], values: dict[str, Any]) -> int:
+    """Record the list and who does what; return how many maps there are to do."""
+    from samu_batch.batch import plan_batch
+    from samu_batch.shards import partition_of
+
     options, _ = take_map_options(values, maps=1)
     spec = read_spec(options)
     tasks = tasks_of(run, listed, options, output=None)
-    refuse(run, tasks, spec, options, update=update)
-    decisions = plan_batch(tasks, spec=spec, retry_failed=retry_failed, update=update)
+    refuse(run, tasks, spec, options, update=values["update"])
+    decisions = plan_batch(tasks, spec=spec, retry_failed=values["retry_failed"], update=values["update"])
     costs = {decision.task.entry.id: decision.voxels if decision.run else 0 for decision in decisions}
     begin(run, listed, spec, options, partition=partition_of(costs, values["tasks"]))
-    path = str(run.path.absolute())
-    command = [sys.executable, "-m", "samu_batch", "enhance", path, "--shard", "auto", *words]
-    click.echo(
-        job_script(
-            values["scheduler_kind"],
-            name=re.sub(r"[^A-Za-z0-9_.-]", "_", f"samu-{run.path.absolute().name}"),
-            tasks=values["tasks"],
-            command=command,
-            folder=str(Path.cwd()),
-            seconds=values["time"],
-        ),
-        nl=False,
-    )
-    click.echo(
-        f"{path}: {sum(d.run for d in decisions)} of {len(decisions)} maps for {values['tasks']} tasks", err=True
-    )
+    return sum(decision.run for decision in decisions)
 
 
 def _whole(run: RunDirectory, listed: Sequence[Entry]) -> list[Entry]:
