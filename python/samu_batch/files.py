@@ -101,16 +101,16 @@ def write_new(path: Path, content: str) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(content, errors="surrogateescape")
         sync(partial)
-        os.link(partial, path)
-        sync(path.parent)
-    except FileExistsError:
-        return False
+        with suppress(FileExistsError):
+            os.link(partial, path)
+            sync(path.parent)
+            return True
     except OSError as error:
         raise store_error(path, error) from error
     finally:
         with suppress(OSError):
             partial.unlink()
-    return True
+    return False
 
 
 def remove_partials(path: Path) -> None:

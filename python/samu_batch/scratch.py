@@ -23,8 +23,8 @@ def scratch_folder(task: MapTask) -> Iterator[Path]:
     """
     folder = _folder(task)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     try:
+        folder.mkdir(parents=True)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
