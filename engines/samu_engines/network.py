@@ -4,8 +4,7 @@
 
     stem -> [blocks, down] x levels -> middle -> [blocks with skips, up] x levels -> head
 
-Source: Zhang and Dao Duc, CryoSAMU, section 3.3; what the paper leaves out follows the author's related networks. The
-linear attention is that of Shen et al. 2021, Efficient Attention.
+Source: Zhang and Dao Duc, CryoSAMU, section 3.3; what the paper leaves out follows the author's related networks.
 """
 
 from __future__ import annotations
@@ -15,16 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from samu_engines.blocks import CrossAttention, LinearAttention, Refinement, ResidualBlock, norm_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-GROUPS = 32
-HEADS = 4
-HEAD_CHANNELS = 32
-MEMORY_TOKENS = 4
-EPSILON = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +108,12 @@ class Network(nn.Module):
                     stage = nn.Sequential(stage, upsample)
                 self.decoder.append(stage)
         self.head = nn.Sequential(
-            _norm(config, channels), nn.SiLU(), nn.Conv3d(channels, config.patch**3, 3, padding=1)
+            norm_of(config, channels), nn.SiLU(), nn.Conv3d(channels, config.patch**3, 3, padding=1)
         )
         self.linear = nn.Conv3d(config.patch**3, config.patch**3, 5, padding=2) if config.linear_path else None
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
-        self.refine = _Refinement(config.refine) if config.refine else None
+        self.refine = Refinement(config.refine) if config.refine else None
 
     def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
         """Enhance cubes.
@@ -152,95 +146,6 @@ class Network(nn.Module):
         return enhanced if self.refine is None else self.refine(enhanced, cubes)
 
 
-class ResidualBlock(nn.Module):
-    """Twice norm, SiLU, dropout, convolution; added to the input. With local norms it starts as the identity."""
-
-    def __init__(self, config: NetworkConfig, channels: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Sequential(
-            _norm(config, channels), nn.SiLU(), nn.Dropout(config.dropout), nn.Conv3d(channels, width, 3, padding=1)
-        )
-        self.second = nn.Sequential(
-            _norm(config, width), nn.SiLU(), nn.Dropout(config.dropout), nn.Conv3d(width, width, 3, padding=1)
-        )
-        self.shortcut = nn.Identity() if channels == width else nn.Conv3d(channels, width, 1)
-        if config.norm == "voxel":
-            nn.init.zeros_(self.second[-1].weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, channels, D, H, W) to (N, width, D, H, W)."""
-        out: Tensor = self.shortcut(features) + self.second(self.first(features))
-        return out
-
-
-class VoxelNorm(nn.Module):
-    """Divides each voxel by the root mean square of its channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1, 1))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, C, D, H, W) to the same."""
-        return features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + EPSILON) * self.gain
-
-
-class LinearAttention(nn.Module):
-    """Attention over all voxels of a level at linear cost: softmax of queries over channels, of keys over voxels.
-
-    There is no residual connection around it.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = HEADS * HEAD_CHANNELS
-        self.norm = nn.GroupNorm(GROUPS, channels)
-        self.qkv = nn.Conv3d(channels, 3 * hidden, 1, bias=False)
-        self.memory = nn.Parameter(torch.randn(2, HEADS, HEAD_CHANNELS, MEMORY_TOKENS))
-        self.out = nn.Sequential(nn.Conv3d(hidden, channels, 1), nn.GroupNorm(GROUPS, channels))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, C, D, H, W) to the same."""
-        n, _, depth, height, width = features.shape
-        qkv = self.qkv(self.norm(features)).reshape(n, 3, HEADS, HEAD_CHANNELS, depth * height * width)
-        queries, keys, values = qkv[:, 0], qkv[:, 1], qkv[:, 2]  # (N, heads, channels, voxels)
-        memory = self.memory.unsqueeze(1).expand(2, n, HEADS, HEAD_CHANNELS, MEMORY_TOKENS)
-        keys = torch.cat([memory[0], keys], dim=-1)
-        values = torch.cat([memory[1], values], dim=-1)
-        # A softmax over 262,144 voxels leaves the normal range of half precision: here and in the product, float32.
-        keys = torch.softmax(keys.float(), dim=-1)
-        context = keys @ values.float().transpose(-1, -2)  # (N, heads, key channels, value channels)
-        queries = torch.softmax(queries, dim=-2) * HEAD_CHANNELS**-0.5
-        attended = context.to(queries.dtype).transpose(-1, -2) @ queries  # (N, heads, value channels, voxels)
-        out: Tensor = self.out(attended.reshape(n, HEADS * HEAD_CHANNELS, depth, height, width))
-        return out
-
-
-class CrossAttention(nn.Module):
-    """Voxels of the middle attend to the structural embedding; without one, only the feed-forward part runs."""
-
-    def __init__(self, channels: int, structure_channels: int) -> None:
-        super().__init__()
-        self.norm_voxels = nn.LayerNorm(channels)
-        self.norm_structure = nn.LayerNorm(structure_channels)
-        self.attention = nn.MultiheadAttention(
-            channels, HEADS, kdim=structure_channels, vdim=structure_channels, batch_first=True
-        )
-        self.norm_out = nn.LayerNorm(channels)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels)
-        )
-
-    def forward(self, features: Tensor, structure: Tensor | None) -> Tensor:
-        """(N, C, D, H, W) and (N, L, structure_channels) or None to (N, C, D, H, W)."""
-        tokens = features.flatten(2).transpose(1, 2)  # (N, voxels, C)
-        if structure is not None:
-            known = self.norm_structure(structure)
-            tokens = tokens + self.attention(self.norm_voxels(tokens), known, known, need_weights=False)[0]
-        tokens = tokens + self.feed_forward(self.norm_out(tokens))
-        return tokens.transpose(1, 2).reshape(features.shape)
-
-
 class _Stage(nn.Sequential):
     """A residual block, and the attention of its level."""
 
@@ -265,28 +170,11 @@ class _Middle(nn.Module):
         return out
 
 
-class _Refinement(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(2, channels, 3, padding=1)
-        self.second = nn.Conv3d(channels, 1, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, enhanced: Tensor, cubes: Tensor) -> Tensor:
-        seen = torch.cat([enhanced, cubes.to(enhanced.dtype)], dim=1)
-        out: Tensor = enhanced + self.second(functional.silu(self.first(seen)))
-        return out
-
-
 def _upsampling(config: NetworkConfig, width: int, next_width: int) -> nn.Module:
     double = nn.Upsample(scale_factor=2.0, mode="nearest")
     if config.early_upsampling:
         return nn.Sequential(nn.Conv3d(width, next_width, 3, padding=1), double)
     return nn.Sequential(double, nn.Conv3d(width, width, 3, padding=1))
-
-
-def _norm(config: NetworkConfig, channels: int) -> nn.Module:
-    return nn.GroupNorm(GROUPS, channels) if config.norm == "group" else VoxelNorm(channels)
 
 
 def _fold(cubes: Tensor, patch: int) -> Tensor:

@@ -8,15 +8,8 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from samu_engines.network import (
-    SAMU,
-    SAMU_LITE,
-    LinearAttention,
-    Network,
-    ResidualBlock,
-    _fold,
-    _unfold,
-)
+from samu_engines.blocks import LinearAttention, ResidualBlock
+from samu_engines.network import SAMU, SAMU_LITE, Network, _fold, _unfold
 
 
 def millions(*parts):
