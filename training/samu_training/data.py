@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import mrcfile
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from samu_batch import _rust
 from samu_batch.mrc import read_header
@@ -40,7 +41,7 @@ OVERHANG = 10
 ON_MOLECULE = 0.75
 """Share of the crops whose centre is a voxel with target density."""
 LEAST_CORRELATION = 0.25
-EMPTY_SHARE = 0.06
+EMPTY_SHARE = 0.15
 BRIGHTNESS = (0.75, 1.3)
 
 
@@ -63,12 +64,18 @@ def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
     molecule in noise is drawn again, as the paper leaves out pairs that hardly correlate.
     """
     if rng.random() < EMPTY_SHARE:
-        return _draw_pair(atoms, rng, molecule=False)
+        return _noise_alone(rng) if rng.random() < 0.25 else _draw_pair(atoms, rng, molecule=False)
     while True:
         pair = _draw_pair(atoms, rng)
         source, target = np.clip(pair, 0, 1).astype(np.float64)
         if np.corrcoef(source.ravel(), target.ravel())[0, 1] > LEAST_CORRELATION:
             return pair
+
+
+def _noise_alone(rng: Generator) -> NDArray[np.float16]:
+    """Return blurred white noise, and a target of nothing."""
+    field = gaussian_filter(rng.normal(size=(80, 80, 80)), rng.uniform(0.5, 3))
+    return np.stack([np.clip(field / np.percentile(field, PERCENTILE), -4, 4), np.zeros_like(field)]).astype(np.float16)
 
 
 def _draw_pair(atoms: Atoms, rng: Generator, *, molecule: bool = True) -> NDArray[np.float16]:
