@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 SIZE = 900
-LOOKS = (("before", "grey80"), ("enhanced", "marine"))
+LOOKS = (("before", "grey80"), ("enhanced", "lightblue"))
 
 
 def draw(map_path: Path, level: float, colour: str, picture: Path, folder: Path) -> None:
@@ -33,8 +34,8 @@ bg_color white
 set ray_shadows, 0
 set ambient, 0.35
 set surface_quality, 1
-turn x, 90
-zoom surface, -4
+turn y, 90
+zoom surface, 1
 ray {SIZE}, {SIZE}
 png {picture}
 """
@@ -49,14 +50,19 @@ def main() -> None:
     levels = re.findall(r"level (\S+)", (entry / "view.cxc").read_text())
     receipt = json.loads((entry / "receipt.json").read_text())
     maps = [Path(receipt["input"]["source"]), entry / receipt["outputs"][0]["file"]]
-    figure, axes = plt.subplots(1, 2, figsize=(12, 6))
     with tempfile.TemporaryDirectory() as name:
-        for axis, path, level, (title, colour) in zip(axes, maps, levels, LOOKS, strict=True):
-            drawn = Path(name) / f"{title}.png"
-            draw(path, float(level), colour, drawn, Path(name))
-            axis.imshow(plt.imread(drawn))
-            axis.set_title(title, fontsize=16)
-            axis.axis("off")
+        drawn = [Path(name) / f"{title}.png" for title, _ in LOOKS]
+        for path, level, (_, colour), file in zip(maps, levels, LOOKS, drawn, strict=True):
+            draw(path, float(level), colour, file, Path(name))
+        images = [plt.imread(file)[..., :3] for file in drawn]
+    rows = np.flatnonzero((np.minimum(*images) < 1).any(axis=(1, 2)))
+    images = [image[rows[0] : rows[-1] + 1] for image in images]
+    height, width = images[0].shape[:2]
+    figure, axes = plt.subplots(1, 2, figsize=(12, 6 * height / width + 0.5))
+    for axis, image, (title, _) in zip(axes, images, LOOKS, strict=True):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=16)
+        axis.axis("off")
     figure.tight_layout()
     figure.savefig(picture, dpi=100)
 
