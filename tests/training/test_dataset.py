@@ -20,7 +20,7 @@ from samu_training.tables import COLUMNS
 
 KINDS = "ARG ASN ASP CYS GLN GLU HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split()  # noqa: SIM905
 RESOLUTION, SPACING, CONTOUR = 4.5, 1.2, 0.15
-SHAPE, START = (36, 38, 62), (-9, 4, 2)
+SHAPE, START = (44, 46, 70), (-9, 4, 2)
 HEADER = """<emd emdb_id="{id}"><structure_determination_list><structure_determination><singleparticle_processing>
 <final_reconstruction><resolution>{resolution}</resolution></final_reconstruction>
 </singleparticle_processing></structure_determination></structure_determination_list>
@@ -31,7 +31,7 @@ PDB_ID, EMDB_ID = "6ABC", "EMD-1234"
 
 def add_chain(structure, name, kinds, *, at=(0.0, 0.0, 0.0)):
     """Add a chain folded into a block of about 16 A; `at` is XYZ from the block's usual corner."""
-    corner = np.array(START[::-1]) * SPACING + 12 + at
+    corner = np.array(START[::-1]) * SPACING + 20 + at
     chain = gemmi.Chain(name)
     for number, kind in enumerate(kinds):
         z, rest = divmod(number, 16)
