@@ -172,7 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inside", type=float, default=Limits.inside, help="least share of atoms in density")
     parser.add_argument("--explained", type=float, default=Limits.explained, help="least share of density with atoms")
     parser.add_argument("--correlation", type=float, default=Limits.correlation)
-    parser.add_argument("--max-voxels", type=int, default=MAX_VOXELS, help="of a map at 1 A; two copies of 4 bytes each are held")
+    parser.add_argument(
+        "--max-voxels", type=int, default=MAX_VOXELS, help="of a map at 1 A; two copies of 4 bytes each are held"
+    )
     chosen = parser.parse_args(arguments)
     limits = Limits(inside=chosen.inside, explained=chosen.explained, correlation=chosen.correlation)
     archive = Archive(
