@@ -7,6 +7,11 @@ work with biotite 1.x.
 The weights (``esm_if1_gvp4_t16_142M_UR50.pt``, 142 M parameters) come from a local file, read without unpickling
 anything but tensors and an ``argparse.Namespace``. They could not be had where this was written: it was tested with
 random weights of the same architecture, saved in the same format, and never with the published ones.
+
+fair-esm sets unknown coordinates to zero, the padding at both ends of each chain among them, so its embedding depends
+on where the chain lies: with random weights 30 A of shift moved the rows at the ends of a helix by half of a standard
+deviation, all others by a fiftieth. Each chain is therefore moved to its own centre first, which the paper does not
+mention.
 """
 
 from __future__ import annotations
@@ -100,17 +105,29 @@ class Encoder:
         with warnings.catch_warnings():
             # Contact heads are of sequence models; fair-esm warns for every model without one.
             warnings.filterwarnings("ignore", "Regression weights not found")
-            model, self._alphabet = esm.pretrained.load_model_and_alphabet_core(NAME, checkpoint)
+            model, alphabet = esm.pretrained.load_model_and_alphabet_core(NAME, checkpoint)
         self._encoder = model.encoder.to(device).eval()
-        self._batch = esm.inverse_folding.util.CoordBatchConverter(self._alphabet)
+        self._batch = esm.inverse_folding.util.CoordBatchConverter(alphabet)
         self._device = device
 
-    @torch.no_grad()
     def encode(self, backbone: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed a chain: (L, 3, 3) backbone as :func:`read_backbones` has it, NaN where unknown, to (L, 512)."""
-        coordinates, confidence, _, _, padding = self._batch([(backbone, None, None)], device=self._device)
-        output = self._encoder(coordinates, padding, confidence, return_all_hiddens=False)
-        embedding: NDArray[np.float32] = output["encoder_out"][0][1:-1, 0].float().cpu().numpy()
+        """Embed a chain.
+
+        Parameters
+        ----------
+        backbone
+            (L, 3, 3) as :func:`read_backbones` has it, NaN where unknown; at least one residue is known.
+
+        Returns
+        -------
+        NDArray
+            float32 (L, 512); the same, but for rounding, wherever the chain lies and however it is turned.
+        """
+        centred = (backbone - np.nanmean(backbone, axis=(0, 1), dtype=np.float64)).astype(np.float32)
+        with torch.no_grad():
+            coordinates, confidence, _, _, padding = self._batch([(centred, None, None)], device=self._device)
+            output = self._encoder(coordinates, padding, confidence, return_all_hiddens=False)
+        embedding: NDArray[np.float32] = output["encoder_out"][0][1:-1, 0].cpu().numpy()
         return embedding
 
 
