@@ -86,6 +86,13 @@ def test_only_standard_residues_with_their_whole_backbone_are_read(tmp_path, suf
     np.testing.assert_allclose(second, backbone[:2] + 20, atol=2e-3)
 
 
+def test_two_structures_of_one_name_are_refused(tmp_path):
+    command = [sys.executable, "-m", "samu_training.embed", "a/1abc.pdb", "b/1ABC.cif.gz", "--weights", "w", "-o", "o"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "same name" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     for package in ("esm", "torch_geometric", "biotite"):
@@ -164,11 +171,13 @@ def test_the_command_writes_one_array_for_each_structure_and_names_the_weights(w
     write_structure(tmp_path / "two.pdb", {"A": residues_of(helix(30)), "B": residues_of(helix(20) + 40)})
     write_structure(tmp_path / "ligand.pdb", {"A": residues_of(helix(3), "HEM")})
     output = tmp_path / "embeddings"
-    command = [sys.executable, "-m", "samu_training.embed", tmp_path / "two.pdb", tmp_path / "ligand.pdb"]
+    (tmp_path / "text.cif").write_text("no structure")
+    command = [sys.executable, "-m", "samu_training.embed", *sorted(tmp_path.iterdir())]
     command += ["--weights", weights, "-o", output]
     done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
-    assert "left out" in done.stdout
-    assert "ligand.pdb" in done.stdout
+    no_residue, no_structure = done.stdout.splitlines()
+    assert "ligand.pdb holds no standard residue" in no_residue
+    assert "text.cif" in no_structure
     assert sorted(path.name for path in output.iterdir()) == ["embeddings.json", "two.npy"]
     embedding = np.load(output / "two.npy")
     assert embedding.shape == (800, 512)

@@ -137,19 +137,21 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
 
+    named = {path.name.split(".")[0].lower(): path for path in arguments.structures}
+    if len(named) < len(arguments.structures):
+        parser.error("two structures have the same name, and so would their embeddings")
     encoder = Encoder(arguments.weights, device=arguments.device)
     arguments.output.mkdir(parents=True, exist_ok=True)
     residues: dict[str, int] = {}
-    for path in arguments.structures:
-        name = path.name.split(".")[0].lower()
+    for name, path in named.items():
         try:
-            chains = [encoder.encode(backbone) for backbone in read_backbones(path)]
-            embedding = fixed_size(chains)
+            backbones = read_backbones(path)
         except (ValueError, RuntimeError) as error:
-            print(f"left out: {path}: {error}")
+            print(f"left out: {error}")
             continue
+        embedding = fixed_size([encoder.encode(backbone) for backbone in backbones])
         np.save(arguments.output / f"{name}.npy", embedding.astype(np.float16))
-        residues[name] = sum(map(len, chains))
+        residues[name] = sum(map(len, backbones))
     record = {"weights_sha256": encoder.sha256, "residues": residues}
     (arguments.output / "embeddings.json").write_text(json.dumps(record, indent=2) + "\n")
 

@@ -53,7 +53,7 @@ def read_backbones(path: Path) -> list[NDArray[np.float32]]:
     Raises
     ------
     ValueError, RuntimeError
-        It is no structure that gemmi reads.
+        It is no structure that gemmi reads, or it holds no such residue.
     """
     import gemmi
 
@@ -68,6 +68,8 @@ def read_backbones(path: Path) -> list[NDArray[np.float32]]:
                 rows.append([atoms[name] for name in BACKBONE])
         if rows:
             backbones.append(np.array(rows, np.float32))
+    if not backbones:
+        raise ValueError(f"{path} holds no standard residue with its whole backbone")
     return backbones
 
 
