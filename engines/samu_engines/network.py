@@ -163,6 +163,7 @@ class _Middle(nn.Module):
         self.second = ResidualBlock(config, channels, channels)
 
     def forward(self, features: Tensor, structure: Tensor | None) -> Tensor:
+        """(N, C, D, H, W) and (N, L, structure_channels) or None to (N, C, D, H, W)."""
         features = self.attention(self.first(features))
         if self.structure is not None:
             features = self.structure(features, structure)
