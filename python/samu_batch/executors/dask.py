@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
+from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
+from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 from distributed.scheduler import KilledWorker
 
 from samu_batch.errors import WorkerLostError
@@ -24,7 +27,7 @@ from samu_batch.scratch import discard_scratch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from distributed import Future
+    from distributed import Future, Worker
 
     from samu_batch.task import MapReport, MapTask
 
@@ -33,6 +36,8 @@ IN_FLIGHT = 3
 
 LOSSES_ALONE = 3
 START_SECONDS = 120
+LOOK_SECONDS = 1.0
+"""How often the workers are counted: some come later, and some go."""
 
 SETTINGS = {
     # A lost worker must be reported at once; the ledger here decides what runs again.
@@ -76,9 +81,8 @@ class DaskExecutor:
         running: dict[Future, MapTask] = {}
         try:
             with dask.config.set(SETTINGS), self._client() as client:
-                client.run(_log_here, logging.getLogger("samu_batch").level)
-                window = IN_FLIGHT * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-                yield from _windowed(client, process, tasks, running, window=window)
+                client.register_plugin(LogHere(logging.getLogger("samu_batch").level))
+                yield from _windowed(client, process, tasks, running, workers=partial(workers_running, client))
         finally:
             if self._scheduler is None:  # the workers are gone, also where they were stopped at work
                 for task in running.values():
@@ -155,10 +159,24 @@ def _joined(scheduler: str) -> Client:
     return client
 
 
-def _log_here(level: int) -> None:
-    """Let a worker say on its stderr what a single process would."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    logging.getLogger("samu_batch").setLevel(level)
+def workers_running(client: Client) -> int:
+    """Return how many workers take tasks: not those that are about to end."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return sum(worker["status"] == "running" for worker in workers)
+
+
+class LogHere(WorkerPlugin):  # type: ignore[misc]
+    """Lets workers, those that begin later among them, say on their stderr what a single process would."""
+
+    name = "samu-log-here"
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+
+    def setup(self, worker: Worker) -> None:
+        """Take this process's loggers in hand."""
+        logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+        logging.getLogger("samu_batch").setLevel(self._level)
 
 
 def _windowed(
@@ -167,29 +185,36 @@ def _windowed(
     tasks: Iterable[MapTask],
     running: dict[Future, MapTask],
     *,
-    window: int,
+    workers: Callable[[], int],
 ) -> Iterator[MapReport]:
-    """Yield reports as they finish; ``running`` is kept to what is in flight."""
+    """Yield reports as they finish; ``running`` is kept to what is in flight, a few tasks for each of ``workers()``."""
     waiting = iter(tasks)
     suspects: list[MapTask] = []
-    completed = as_completed()
+    finished: Queue[Future] = Queue()
 
-    def submit_next() -> None:
+    def submit_next() -> bool:
         task = next(waiting, None)
         if task is not None:
             future = client.submit(process, task, pure=False)
             running[future] = task
-            completed.add(future)
+            future.add_done_callback(finished.put)
+        return task is not None
 
-    for _ in range(window):
-        submit_next()
-    for future in completed:
+    more, window, looked = True, 0, -LOOK_SECONDS
+    while running or more:
+        if time.monotonic() - looked >= LOOK_SECONDS:
+            window, looked = IN_FLIGHT * workers(), time.monotonic()
+        while more and len(running) < window:
+            more = submit_next()
+        try:
+            future = finished.get(timeout=LOOK_SECONDS)
+        except Empty:
+            continue
         task = running.pop(future)
         if future.status == "error" and isinstance(future.exception(), KilledWorker):
             suspects.append(task)
         else:
             yield future.result()
-        submit_next()
     for task in suspects:
         yield _alone(client, process, task)
 
