@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from samu_batch.cost import predicted_voxels
 from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
-from samu_batch.errors import TRANSIENT_KINDS
+from samu_batch.errors import TRANSIENT_KINDS, OutOfMemoryError
 from samu_batch.files import remove
 from samu_batch.locate import revised
 from samu_batch.map_names import MAP_SUFFIXES
@@ -35,8 +37,10 @@ class Executor(Protocol):
     in_this_process: bool
     """Whether one map after another is done here, so that callbacks reach the caller."""
 
-    def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
-        """Yield the reports of ``tasks`` as they finish."""
+    def map(
+        self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, alone: bool = False
+    ) -> Iterator[MapReport]:
+        """Yield the reports of ``tasks`` as they finish; ``alone``: each with nothing beside it."""
         ...
 
 
@@ -70,21 +74,41 @@ def run_batch(
 ) -> Iterator[MapReport]:
     """Enhance many maps, what earlier runs left of them first removed, and yield their reports as they finish.
 
+    A map that memory was too short for is tried once more when the others are done: alone, with half the batch.
     ``progress`` is told the cubes dealt with and the total of the present map, where the executor works here.
     """
+    begun: dict[str, MapTask] = {}
+    short: list[MapTask] = []
 
-    def cleared() -> Iterator[MapTask]:
+    def cleared(tasks: Iterable[MapTask]) -> Iterator[MapTask]:
         for task in tasks:
             clear(task)
+            begun[task.entry.id] = task
             yield task
 
-    told = progress if executor.in_this_process else None
-    yield from executor.map(partial(process_task, progress=told), cleared())
+    process = partial(process_task, progress=progress if executor.in_this_process else None)
+    for report in executor.map(process, cleared(tasks)):
+        task = begun.pop(report.id)
+        if report.kind == OutOfMemoryError.kind:
+            short.append(task)
+        else:
+            yield report
+    if short:
+        yield from executor.map(partial(process, sparing=True), cleared(short), alone=True)
 
 
-def process_task(task: MapTask, *, progress: Callable[[int, int], None] | None = None) -> MapReport:
-    """Enhance one map with the engine of this process: what an executor runs in its workers."""
-    return enhance_map(task, process_engine(task.options), progress=progress)
+def process_task(
+    task: MapTask, *, sparing: bool = False, progress: Callable[[int, int], None] | None = None
+) -> MapReport:
+    """Enhance one map with the engine of this process: what an executor runs in its workers.
+
+    ``sparing`` halves the batch.
+    """
+    engine = process_engine(task.options)
+    if sparing:
+        half = max(1, (task.options.batch or engine.batch) // 2)
+        task = replace(task, options=replace(task.options, batch=half))
+    return enhance_map(task, engine, progress=progress)
 
 
 def process_engine(options: MapOptions) -> Engine:
@@ -107,21 +131,44 @@ def _cached_engine(model: str, engine: str, device: str | None, threads: int) ->
     return _OneAtATime(load_engine(model, engine=engine, device=device, threads=threads))
 
 
+class _Turns:
+    """A lock that is given in the order in which it was asked for: no map waits for ever."""
+
+    def __init__(self) -> None:
+        self._tickets = count()
+        self._serving = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def mine(self) -> Iterator[None]:
+        with self._changed:
+            ticket = next(self._tickets)
+            self._changed.wait_for(lambda: self._serving == ticket)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._serving += 1
+                self._changed.notify_all()
+
+
 class _OneAtATime:
     """An engine that serves one map at a time, so that others are ingested and exported meanwhile."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._lock = threading.Lock()
+        self._turns = _Turns()
         self.spec = engine.spec
         self.batch = engine.batch
 
     def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        with self._lock:
-            yield from self._engine.stream(batches)
+        waiting = iter(batches)
+        first = list(islice(waiting, 1))  # before the turn: an engine does not wait for a map to be read
+        with self._turns.mine():
+            yield from self._engine.stream(chain(first, waiting))
 
     def run(self, cubes: NDArray[np.float32]) -> NDArray[np.float32]:
-        with self._lock:
+        with self._turns.mine():
             return self._engine.run(cubes)
 
     def describe(self) -> dict[str, Any]:

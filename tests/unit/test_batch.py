@@ -3,18 +3,22 @@
 import dataclasses
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import mrcfile
 import numpy as np
 import pytest
 
 from samu_batch.batch import plan_batch, run_batch
+from samu_batch.enhance import enhance_map
 from samu_batch.entries import Entry
 from samu_batch.executors.serial import SerialExecutor
 from samu_batch.model import identity_spec
 from samu_batch.run_directory import RunDirectory, read_receipt
 from samu_batch.task import MapOptions
+from samu_engines.identity import IdentityEngine
 
 SPEC = identity_spec()
 
@@ -162,7 +166,7 @@ def test_nothing_of_an_earlier_attempt_is_there_when_a_map_begins(run, source, t
     class Looking:
         in_this_process = True
 
-        def map(self, process, tasks):
+        def map(self, process, tasks, **_):
             for each in tasks:
                 # Killed here, no receipt speaks of an output that is gone.
                 assert list(each.receipt.parent.iterdir()) == []
@@ -173,8 +177,6 @@ def test_nothing_of_an_earlier_attempt_is_there_when_a_map_begins(run, source, t
 
 
 def test_an_engine_serves_one_map_at_a_time():
-    from concurrent.futures import ThreadPoolExecutor
-
     from samu_batch.batch import _OneAtATime
 
     inside, most = 0, 0
@@ -196,6 +198,80 @@ def test_an_engine_serves_one_map_at_a_time():
         streams = [pool.submit(lambda: list(engine.stream(iter(range(5))))) for _ in range(4)]
     assert [stream.result() for stream in streams] == [[0, 1, 2, 3, 4]] * 4
     assert most == 1
+
+
+def test_an_engine_is_taken_only_once_a_batch_is_read_and_in_the_order_of_asking():
+    from samu_batch.batch import _OneAtATime
+
+    class Engine:
+        spec, batch = SPEC, 1
+
+        def stream(self, batches):
+            yield from batches
+
+    engine = _OneAtATime(Engine())
+    reading, read = threading.Event(), threading.Event()
+
+    def slowly_read():
+        reading.set()
+        assert read.wait(10)
+        yield "slow"
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(lambda: list(engine.stream(slowly_read())))
+        assert reading.wait(10)
+        assert list(engine.stream(iter(["quick"]))) == ["quick"]
+        read.set()
+        assert slow.result() == ["slow"]
+    served = []
+
+    def named(name):
+        for each in engine.stream(iter([name])):
+            served.append(each)
+
+    first = engine.stream(iter([0]))
+    next(first)
+    with ThreadPoolExecutor(6) as pool:
+        for name in range(1, 7):
+            pool.submit(named, name)
+            time.sleep(0.02)
+        assert list(first) == []
+    assert served == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_map_short_of_memory_is_tried_once_more_after_the_others_with_half_the_batch(
+    run, make_map, tmp_path, monkeypatch
+):
+    from samu_batch import batch
+
+    names = ["fits", "fits_halved", "never_fits"]
+    maps = [make_map(tmp_path / f"{name}.map", np.full((9, 9, 9), n, np.float32)) for n, name in enumerate(names, 1)]
+    given = []
+
+    class Engine(IdentityEngine):
+        """Three maps of one voxel value each, by which it knows them."""
+
+        def stream(self, batches):
+            [cubes] = batches
+            name = names[int(cubes.max()) - 1]
+            given.append((name, engine.asked))
+            if name == "never_fits" or (name == "fits_halved" and engine.asked is None):
+                raise MemoryError("the device's memory is exhausted")
+            yield cubes
+
+    engine = Engine(SPEC, device=None, threads=None)
+
+    def noting(task, *_, **__):
+        engine.asked = task.options.batch
+        return enhance_map(task, engine)
+
+    monkeypatch.setattr(batch, "process_engine", lambda _: engine)
+    monkeypatch.setattr(batch, "enhance_map", noting)
+    tasks = [run.task(entry_of(path), options(tmp_path)) for path in reversed(maps)]
+    kinds = {report.id: report.kind for report in run_batch(tasks, SerialExecutor())}
+    assert given == [(name, None) for name in reversed(names)] + [("never_fits", 2), ("fits_halved", 2)]
+    assert kinds == {"fits": "done", "fits_halved": "done", "never_fits": "out-of-memory"}
+    assert {task.entry.id: read_receipt(task.receipt).kind for task in tasks} == kinds
 
 
 def test_a_map_that_fails_in_the_middle_leaves_the_engine_free(run, source, tmp_path, monkeypatch):

@@ -70,8 +70,10 @@ class DaskExecutor:
         self._threads = threads
         self._scheduler = scheduler
 
-    def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
-        """Yield the reports of ``tasks`` as they finish.
+    def map(
+        self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, alone: bool = False
+    ) -> Iterator[MapReport]:
+        """Yield the reports of ``tasks`` as they finish; ``alone``: each with nothing beside it.
 
         Raises
         ------
@@ -82,7 +84,10 @@ class DaskExecutor:
         try:
             with dask.config.set(SETTINGS), self._client() as client:
                 client.register_plugin(LogHere(logging.getLogger("samu_batch").level))
-                yield from _windowed(client, process, tasks, running, workers=partial(workers_running, client))
+                if alone:
+                    yield from (_alone(client, process, task) for task in tasks)
+                else:
+                    yield from _windowed(client, process, tasks, running, workers=partial(workers_running, client))
         finally:
             if self._scheduler is None:  # the workers are gone, also where they were stopped at work
                 for task in running.values():

@@ -15,6 +15,8 @@ class SerialExecutor:
 
     in_this_process = True
 
-    def map(self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask]) -> Iterator[MapReport]:
-        """Yield the report of each task, in order."""
+    def map(
+        self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, alone: bool = True
+    ) -> Iterator[MapReport]:
+        """Yield the report of each task, in order; ``alone`` they all are."""
         return map(process, tasks)
