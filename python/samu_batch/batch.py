@@ -14,6 +14,7 @@ from samu_batch.cost import predicted_voxels
 from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
 from samu_batch.errors import TRANSIENT_KINDS, OutOfMemoryError
+from samu_batch.events import MapEvent, nobody
 from samu_batch.files import remove
 from samu_batch.locate import revised
 from samu_batch.map_names import MAP_SUFFIXES
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from samu_batch.engine import Engine
+    from samu_batch.events import Listener
     from samu_batch.model import ModelSpec
     from samu_batch.task import MapOptions, MapReport, MapTask
 
@@ -34,13 +36,18 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """Runs ``process`` on every task, each at least once, and yields the reports in any order."""
 
-    in_this_process: bool
-    """Whether one map after another is done here, so that callbacks reach the caller."""
-
     def map(
-        self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, alone: bool = False
+        self,
+        process: Callable[[MapTask, Listener], MapReport],
+        tasks: Iterable[MapTask],
+        *,
+        alone: bool = False,
+        progress: Listener = nobody,
     ) -> Iterator[MapReport]:
-        """Yield the reports of ``tasks`` as they finish; ``alone``: each with nothing beside it."""
+        """Yield the reports of ``tasks`` as they finish; ``alone``: each with nothing beside it.
+
+        What ``process`` tells of a map is passed on to ``progress``, from any thread.
+        """
         ...
 
 
@@ -69,13 +76,11 @@ def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool,
     return sorted(decisions, key=lambda decision: -(decision.voxels or 0))
 
 
-def run_batch(
-    tasks: Iterable[MapTask], executor: Executor, *, progress: Callable[[int, int], None] | None = None
-) -> Iterator[MapReport]:
+def run_batch(tasks: Iterable[MapTask], executor: Executor, *, progress: Listener = nobody) -> Iterator[MapReport]:
     """Enhance many maps, what earlier runs left of them first removed, and yield their reports as they finish.
 
     A map that memory was too short for is tried once more when the others are done: alone, with half the batch.
-    ``progress`` is told the cubes dealt with and the total of the present map, where the executor works here.
+    ``progress`` is told where each map is, from any thread.
     """
     begun: dict[str, MapTask] = {}
     short: list[MapTask] = []
@@ -86,20 +91,19 @@ def run_batch(
             begun[task.entry.id] = task
             yield task
 
-    process = partial(process_task, progress=progress if executor.in_this_process else None)
-    for report in executor.map(process, cleared(tasks)):
+    for report in executor.map(process_task, cleared(tasks), progress=progress):
         task = begun.pop(report.id)
         if report.kind == OutOfMemoryError.kind:
             short.append(task)
+            progress(MapEvent(report.id, "waiting"))
         else:
             yield report
     if short:
-        yield from executor.map(partial(process, sparing=True), cleared(short), alone=True)
+        sparing = partial(process_task, sparing=True)
+        yield from executor.map(sparing, cleared(short), alone=True, progress=progress)
 
 
-def process_task(
-    task: MapTask, *, sparing: bool = False, progress: Callable[[int, int], None] | None = None
-) -> MapReport:
+def process_task(task: MapTask, progress: Listener = nobody, *, sparing: bool = False) -> MapReport:
     """Enhance one map with the engine of this process: what an executor runs in its workers.
 
     ``sparing`` halves the batch.

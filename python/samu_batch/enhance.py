@@ -13,12 +13,12 @@ import logging
 import math
 import shutil
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from samu_batch import _rust
 from samu_batch.ahead import ahead
 from samu_batch.errors import EmptyMapError, EngineError, NonFiniteError, TooLargeError
+from samu_batch.events import MapEvent, nobody
 from samu_batch.files import remove, remove_partials
 from samu_batch.journal import Journal
 from samu_batch.locate import forget, locate
@@ -29,7 +29,7 @@ from samu_batch.view import write_view
 from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, refuse_too_large, voxels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -37,12 +37,11 @@ if TYPE_CHECKING:
 
     from samu_batch._rust import Voxels
     from samu_batch.engine import Engine
+    from samu_batch.events import Listener
     from samu_batch.model import ModelSpec
     from samu_batch.task import MapReport, MapTask
 
 log = logging.getLogger("samu_batch")
-
-Progress = Callable[[int, int], None]
 
 TILER_SHARE = 8
 """The streaming resampler takes one part in this many of the memory budget; volumes may take the rest."""
@@ -56,7 +55,7 @@ def enhance_volume(
     scale: float | None,
     batch: int,
     threads: int,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> tuple[int, int]:
     """Send every cube of ``source`` that holds density through ``engine`` into ``target``.
 
@@ -71,7 +70,7 @@ def enhance_volume(
     batch
         Cubes that the engine takes at once.
     progress
-        Told the cubes dealt with and their total, after every batch.
+        Told the cubes dealt with, the total, and those skipped, after every batch.
 
     Returns
     -------
@@ -95,21 +94,21 @@ def enhance_volume(
             _rust.write_cores(target, grid, numbers, enhanced, threads=threads)
             written += len(numbers)
             if progress is not None:
-                progress(written + reader.skipped, len(grid))
+                progress(written + reader.skipped, len(grid), reader.skipped)
     return len(grid), reader.skipped
 
 
-def enhance_map(task: MapTask, engine: Engine, *, progress: Progress | None = None) -> MapReport:
+def enhance_map(task: MapTask, engine: Engine, *, progress: Listener = nobody) -> MapReport:
     """Enhance one map, leave its receipt, and never raise because the map is bad.
 
-    ``progress`` is told the cubes dealt with and their total.
+    ``progress`` is told each stage when it begins, and the cubes after every batch.
 
     Raises
     ------
     StoreError
         Not even the receipt could be written.
     """
-    journal = Journal(task, engine)
+    journal = Journal(task, engine, progress=progress)
     try:
         for path in (task.output, task.zarr, task.receipt):
             remove_partials(path)
@@ -122,10 +121,11 @@ def enhance_map(task: MapTask, engine: Engine, *, progress: Progress | None = No
     return report
 
 
-def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Progress | None) -> None:
+def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Listener) -> None:
+    map_id = task.entry.id
     with scratch_folder(task) as scratch:
         with journal.stage("fetch"):
-            located = locate(task)
+            located = locate(task, progress=lambda have, length: progress(MapEvent(map_id, "fetch", have, length or 0)))
         journal.located(located)
         with journal.stage("unpack"):
             unpacked = unpack_map(read_header(located.path), scratch)
@@ -156,7 +156,7 @@ def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Progr
                 scale=scale,
                 batch=task.options.batch or engine.batch,
                 threads=task.options.threads,
-                progress=progress,
+                progress=lambda done, total, skipped: progress(MapEvent(map_id, "enhance", done, total, skipped)),
             )
         del source
         journal.enhanced(target, cubes=cubes, skipped=skipped, scale=scale)

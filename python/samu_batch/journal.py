@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from samu_batch.errors import SamuError
+from samu_batch.events import MapEvent, nobody
 from samu_batch.files import sha256_of, write_whole
 from samu_batch.machine import peak_memory
 from samu_batch.task import MapReport, byte_options, task_identity
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from samu_batch.engine import Engine
+    from samu_batch.events import Listener
     from samu_batch.locate import Located
     from samu_batch.mrc import MapHeader
     from samu_batch.task import MapTask
@@ -33,10 +35,11 @@ RESOLUTION_OF_MODEL = (3.0, 9.0)
 
 
 class Journal:
-    """Collects the facts of one map; ``write`` turns them into the receipt on disk."""
+    """Collects the facts of one map; ``write`` turns them into the receipt on disk. ``progress`` is told the stages."""
 
-    def __init__(self, task: MapTask, engine: Engine) -> None:
+    def __init__(self, task: MapTask, engine: Engine, *, progress: Listener = nobody) -> None:
         self._task = task
+        self._progress = progress
         self._engine = engine
         self._facts: dict[str, Any] = {"kind": "done", "started": _now()}
         self._seconds: dict[str, float] = {}
@@ -47,6 +50,7 @@ class Journal:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage, also when it fails."""
         start = time.monotonic()
+        self._progress(MapEvent(self._task.entry.id, name))
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from samu_batch.revision import notes_of, read_notes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from samu_batch.download import Progress
     from samu_batch.entries import Entry
     from samu_batch.task import MapOptions, MapTask
 
@@ -46,8 +47,10 @@ def local_path(entry: Entry, options: MapOptions) -> Path | None:
     return stored_map(entry, options.cache or default_cache(), mirrors=options.mirrors)
 
 
-def locate(task: MapTask) -> Located:
+def locate(task: MapTask, *, progress: Progress | None = None) -> Located:
     """Return the map of a task, downloading it in passing if it is not on this machine.
+
+    ``progress`` is told the bytes received and the length, if it is known.
 
     Raises
     ------
@@ -63,7 +66,7 @@ def locate(task: MapTask) -> Located:
         notes_of(kept).unlink(missing_ok=True)
     path = local_path(entry, options)
     if path is None:
-        path = fetch_map(entry, _passing(task), mirrors=options.mirrors, offline=options.offline)
+        path = fetch_map(entry, _passing(task), mirrors=options.mirrors, offline=options.offline, progress=progress)
     noted = read_notes(path)
     return Located(path, {"source": entry.source} | (asdict(noted) if noted else {}))
 

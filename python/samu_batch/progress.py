@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from samu_batch.batch import Decision
+    from samu_batch.events import MapEvent
     from samu_batch.task import MapReport
 
 HEARTBEAT_SECONDS = 60.0
@@ -29,7 +30,7 @@ class Progress:
         self._count = len(decisions)
         self._finished = self._failed = 0
         self._weight = 0.0
-        self._cubes = (0, 0)
+        self._events: dict[str, MapEvent] = {}
         self._quiet = quiet
         self._start = time.monotonic()
         self._stop = threading.Event()
@@ -49,10 +50,11 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def cubes(self, done: int, total: int) -> None:
-        """Note the cubes done of the present map, where one process does one map after another."""
-        self._cubes = (done, total)
-        self._advance()
+    def tell(self, event: MapEvent) -> None:
+        """Note where a map is; from any thread."""
+        if event.id in self._weights:
+            self._events[event.id] = event
+            self._advance()
 
     def watch(self, reports: Iterator[MapReport]) -> Iterator[MapReport]:
         """Pass reports on and show each."""
@@ -60,7 +62,7 @@ class Progress:
             self._finished += 1
             self._failed += not report.done
             self._weight += self._weights.pop(report.id, 0.0)
-            self._cubes = (0, 0)
+            self._events.pop(report.id, None)
             self._show(report)
             yield report
 
@@ -83,10 +85,13 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=self._done(), maps=f"{self._finished}/{self._count}")
 
     def _done(self) -> float:
-        """Return the weight of what is done, the finished part of the present map included."""
-        done, total = self._cubes
-        present = next(iter(self._weights.values()), 0.0)
-        return self._weight + (present * done / total if total else 0.0)
+        """Return the weight of what is done, the finished part of each map in work included."""
+        parts = [
+            self._weights.get(event.id, 0.0) * event.done / event.total
+            for event in tuple(self._events.values())
+            if event.stage == "enhance" and event.total
+        ]
+        return self._weight + sum(parts)
 
     def _remaining(self) -> str:
         done = self._done()
@@ -97,8 +102,8 @@ class Progress:
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             elapsed = duration(time.monotonic() - self._start)
-            done, total = self._cubes
-            present = f", {done} of {total} cubes of the next" if total else ""
+            in_engine = [event for event in tuple(self._events.values()) if event.stage == "enhance" and event.total]
+            present = "".join(f", {event.done} of {event.total} cubes of {event.id}" for event in in_engine)
             state = f"{self._finished} of {self._count} maps finished{present}, {self._failed} failed, {elapsed} so far"
             print(f"[{state}{self._remaining()}]", file=sys.stderr, flush=True)
 

@@ -27,26 +27,33 @@ def work(tmp_path, monkeypatch):
             import os, signal, time
 
             from samu_batch.errors import EngineError
+            from samu_batch.events import MapEvent
             from samu_batch.task import MapReport
 
-            def note(task):
+            def note(task, progress=None):
                 with open(task.output, "a") as file:
                     file.write(f"{os.getpid()}\\n")
                 return MapReport(id=task.entry.id, entry=task.entry, kind="done")
 
-            def dies_of_poison(task):
+            def dies_of_poison(task, progress=None):
                 time.sleep(0.05)
                 if task.entry.id.startswith("poison"):
                     os.kill(os.getpid(), signal.SIGKILL)
                 return note(task)
 
-            def dies_once(task):
+            def dies_once(task, progress=None):
                 if task.entry.id == "3" and not task.output.exists():
                     task.output.write_text("first try\\n")
                     os.kill(os.getpid(), signal.SIGKILL)
                 return note(task)
 
-            def no_engine(task):
+            def tells(task, progress):
+                for done in range(20 if task.entry.id == "last" else 9):
+                    time.sleep(0.1)
+                    progress(MapEvent(task.entry.id, "enhance", done=done, total=9, skipped=1))
+                return note(task)
+
+            def no_engine(task, progress=None):
                 raise EngineError("no engine can run here")
             """
         )
@@ -100,6 +107,24 @@ def test_tasks_are_taken_as_they_are_needed(executor, work, tmp_path):
     # Two workers with three tasks in flight each, and the next after every report.
     assert len(taken) <= 8
     reports.close() if hasattr(reports, "close") else None
+
+
+def test_what_is_told_of_a_map_is_heard_until_its_report_and_not_after(executor, work, tmp_path):
+    heard = {name: [] for name in ("a", "b", "c", "last")}
+
+    def hear(event):
+        heard[event.id].append(event)
+
+    for report in executor.map(work.tells, tasks(tmp_path, *heard), progress=hear):
+        heard[report.id].append(None)
+    names = {"cpu-0", "cpu-1"} if isinstance(executor, DaskExecutor) else {""}
+    for name, events in heard.items():
+        *told, last = events
+        assert told
+        assert last is None
+        assert [event.done for event in told] == sorted({event.done for event in told})
+        assert {event.worker for event in told} <= names
+        assert {(event.id, event.total, event.skipped) for event in told} == {(name, 9, 1)}
 
 
 def test_an_engine_that_loads_nowhere_is_raised_not_reported(executor, work, tmp_path):

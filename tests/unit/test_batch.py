@@ -164,8 +164,6 @@ def test_nothing_of_an_earlier_attempt_is_there_when_a_map_begins(run, source, t
     finish(task)
 
     class Looking:
-        in_this_process = True
-
         def map(self, process, tasks, **_):
             for each in tasks:
                 # Killed here, no receipt speaks of an output that is gone.

@@ -6,6 +6,7 @@ import time
 from samu_batch import progress
 from samu_batch.batch import Decision
 from samu_batch.entries import Entry
+from samu_batch.events import MapEvent
 from samu_batch.progress import Progress
 from samu_batch.task import MapOptions, MapReport, MapTask
 
@@ -55,10 +56,10 @@ def test_quiet_shows_failures_only(capsys):
 def test_a_heartbeat_tells_of_cubes_while_no_map_finishes(capsys, monkeypatch):
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.02)
     with Progress([decision("a", 1000)]) as shown:
-        shown.cubes(1, 4)
+        shown.tell(MapEvent("a", "enhance", done=1, total=4))
         said, deadline = "", time.monotonic() + 20
         while "\n" not in said and time.monotonic() < deadline:
             time.sleep(0.05)
             said += capsys.readouterr().err
-    assert "[0 of 1 maps finished, 1 of 4 cubes of the next, 0 failed, " in said
+    assert "[0 of 1 maps finished, 1 of 4 cubes of a, 0 failed, " in said
     assert " left]" in said

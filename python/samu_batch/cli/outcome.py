@@ -12,9 +12,10 @@ import click
 from samu_batch.cli.settings import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from samu_batch.batch import Decision, Executor
+    from samu_batch.events import Listener
     from samu_batch.run_directory import RunDirectory
     from samu_batch.task import MapOptions, MapReport, MapTask
     from samu_batch.time_limit import Allowance
@@ -45,7 +46,7 @@ def work(
     tasks = {decision.task.entry.id: decision.task for decision in todo}
     try:
         with Progress(todo, quiet=quiet) as progress:
-            reports = _reports(todo, executor, allowance, progress=progress.cubes)
+            reports = _reports(todo, executor, allowance, progress=progress.tell)
             for report in progress.watch(reports):
                 if as_json:
                     click.echo(json.dumps(json.loads(report.to_json())))
@@ -97,7 +98,7 @@ def _reports(
     executor: Executor,
     allowance: Allowance | None,
     *,
-    progress: Callable[[int, int], None],
+    progress: Listener,
 ) -> Iterator[MapReport]:
     """Do the work, of which a time limit may allow a part."""
     from samu_batch.batch import run_batch

@@ -10,18 +10,21 @@ import logging
 import os
 import signal
 import time
+import uuid
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import astuple, replace
+from functools import cache, partial
 from multiprocessing import resource_tracker
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
+from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from samu_batch.errors import WorkerLostError
+from samu_batch.events import MapEvent, Throttled, nobody
 from samu_batch.scratch import discard_scratch
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from distributed import Future, Worker
 
+    from samu_batch.events import Listener
     from samu_batch.task import MapReport, MapTask
 
 IN_FLIGHT = 3
@@ -63,17 +67,22 @@ class DaskExecutor:
         Address of a running cluster; its workers must be able to import samu_batch.
     """
 
-    in_this_process = False
-
     def __init__(self, devices: Sequence[str], *, threads: int, scheduler: str | None = None) -> None:
         self._devices = devices
         self._threads = threads
         self._scheduler = scheduler
 
     def map(
-        self, process: Callable[[MapTask], MapReport], tasks: Iterable[MapTask], *, alone: bool = False
+        self,
+        process: Callable[[MapTask, Listener], MapReport],
+        tasks: Iterable[MapTask],
+        *,
+        alone: bool = False,
+        progress: Listener = nobody,
     ) -> Iterator[MapReport]:
         """Yield the reports of ``tasks`` as they finish; ``alone``: each with nothing beside it.
+
+        ``progress`` is told from a thread of Dask's.
 
         Raises
         ------
@@ -84,10 +93,12 @@ class DaskExecutor:
         try:
             with dask.config.set(SETTINGS), self._client() as client:
                 client.register_plugin(LogHere(logging.getLogger("samu_batch").level))
+                work = partial(_on_worker, process, _heard(client, progress))
                 if alone:
-                    yield from (_alone(client, process, task) for task in tasks)
+                    yield from (_alone(client, work, task) for task in tasks)
                 else:
-                    yield from _windowed(client, process, tasks, running, workers=partial(workers_running, client))
+                    workers = partial(workers_running, client)
+                    yield from _windowed(client, work, tasks, running, workers=workers, progress=progress)
         finally:
             if self._scheduler is None:  # the workers are gone, also where they were stopped at work
                 for task in running.values():
@@ -184,13 +195,42 @@ class LogHere(WorkerPlugin):  # type: ignore[misc]
         logging.getLogger("samu_batch").setLevel(self._level)
 
 
+def _heard(client: Client, progress: Listener) -> str:
+    """Pass on to ``progress`` what workers tell; return the topic under which they do."""
+    topic = f"samu-batch-{uuid.uuid4().hex}"  # a cluster that is joined may serve several runs
+
+    def hear(event: tuple[float, Iterable[Iterable[object]]]) -> None:
+        for values in event[1]:
+            progress(MapEvent(*values))  # type: ignore[arg-type]  # as _telling packed them
+
+    client.subscribe_topic(topic, hear)
+    return topic
+
+
+def _on_worker(process: Callable[[MapTask, Listener], MapReport], topic: str, task: MapTask) -> MapReport:
+    """Run one task, in a worker, and tell the driver about it."""
+    told = _telling(topic, str(get_worker().name))
+    try:
+        return process(task, told)
+    finally:
+        told.forget(task.entry.id)
+
+
+@cache
+def _telling(topic: str, name: str) -> Throttled:
+    """Return what tells the driver, one for all tasks of a worker."""
+    worker = get_worker()
+    return Throttled(lambda events: worker.log_event(topic, [astuple(replace(event, worker=name)) for event in events]))
+
+
 def _windowed(
     client: Client,
-    process: Callable[[MapTask], MapReport],
+    work: Callable[[MapTask], MapReport],
     tasks: Iterable[MapTask],
     running: dict[Future, MapTask],
     *,
     workers: Callable[[], int],
+    progress: Listener,
 ) -> Iterator[MapReport]:
     """Yield reports as they finish; ``running`` is kept to what is in flight, a few tasks for each of ``workers()``."""
     waiting = iter(tasks)
@@ -200,7 +240,7 @@ def _windowed(
     def submit_next() -> bool:
         task = next(waiting, None)
         if task is not None:
-            future = client.submit(process, task, pure=False)
+            future = client.submit(work, task, pure=False)
             running[future] = task
             future.add_done_callback(finished.put)
         return task is not None
@@ -218,19 +258,20 @@ def _windowed(
         task = running.pop(future)
         if future.status == "error" and isinstance(future.exception(), KilledWorker):
             suspects.append(task)
+            progress(MapEvent(task.entry.id, "waiting"))
         else:
             yield future.result()
     for task in suspects:
-        yield _alone(client, process, task)
+        yield _alone(client, work, task)
 
 
-def _alone(client: Client, process: Callable[[MapTask], MapReport], task: MapTask) -> MapReport:
+def _alone(client: Client, work: Callable[[MapTask], MapReport], task: MapTask) -> MapReport:
     """Run a suspect with nothing beside it, so that the next loss is its own."""
     from samu_batch.journal import failed_outside
 
     for _ in range(LOSSES_ALONE):
         try:
-            report: MapReport = client.submit(process, task, pure=False).result()
+            report: MapReport = client.submit(work, task, pure=False).result()
         except KilledWorker:
             continue
         return report
