@@ -10,7 +10,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from samu_batch.cost import predicted_voxels
+from samu_batch.cost import predicted_cubes
 from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
 from samu_batch.errors import TRANSIENT_KINDS, OutOfMemoryError
@@ -53,12 +53,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """What will happen to one task, and why; ``voxels`` predicts its cost (None: not known before it is fetched)."""
+    """What will happen to one task, and why; ``cubes`` predicts its cost (None: not known before it is fetched)."""
 
     task: MapTask
     run: bool
     reason: str
-    voxels: int | None = 0
+    cubes: int | None = 0
 
 
 def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool, update: bool) -> list[Decision]:
@@ -71,9 +71,9 @@ def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool,
     decisions = []
     for task in tasks:
         run, reason = _decide(task, spec=spec, retry_failed=retry_failed, update=update)
-        voxels = predicted_voxels(task.entry, spacing=spec.spacing, options=task.options) if run else 0
-        decisions.append(Decision(task, run, reason, voxels))
-    return sorted(decisions, key=lambda decision: -(decision.voxels or 0))
+        cubes = predicted_cubes(task.entry, spec=spec, options=task.options) if run else 0
+        decisions.append(Decision(task, run, reason, cubes))
+    return sorted(decisions, key=lambda decision: -(decision.cubes or 0))
 
 
 def run_batch(tasks: Iterable[MapTask], executor: Executor, *, progress: Listener = nobody) -> Iterator[MapReport]:

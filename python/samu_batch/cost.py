@@ -77,11 +77,11 @@ def _cost(extent: Extent, *, spec: ModelSpec, options: MapOptions) -> MapCost:
     )
 
 
-def predicted_voxels(entry: Entry, *, spacing: float, options: MapOptions) -> int | None:
-    """Return a map's voxels at ``spacing`` angstrom: 0 if it will be refused, None where nothing tells them yet."""
+def predicted_cubes(entry: Entry, *, spec: ModelSpec, options: MapOptions) -> int | None:
+    """Return how many cubes a map has: 0 if it will be refused, None where nothing tells them yet."""
     try:
-        extent = _extent(entry, options)
-        return None if extent is None else math.prod(_model_shape(extent, spacing=spacing, options=options))
+        cost = entry_cost(entry, spec=spec, options=options)
+        return None if cost is None else cost.cubes
     except SamuError:
         return 0
 

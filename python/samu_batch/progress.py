@@ -110,9 +110,9 @@ class Progress:
 
 def _weights(decisions: Sequence[Decision]) -> dict[str, float]:
     """Return the predicted cost of each map; one that is not fetched yet counts as the mean of the others."""
-    known = [decision.voxels for decision in decisions if decision.voxels]
+    known = [decision.cubes for decision in decisions if decision.cubes]
     mean = sum(known) / len(known) if known else 1.0
-    return {d.task.entry.id: float(mean if d.voxels is None else d.voxels) for d in decisions}
+    return {d.task.entry.id: float(mean if d.cubes is None else d.cubes) for d in decisions}
 
 
 def duration(seconds: float) -> str:

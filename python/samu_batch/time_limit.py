@@ -83,7 +83,7 @@ class Allowance:
     limit
         The job's.
     pace
-        Seconds per voxel at the model's spacing, as the engine takes them; None where it is not known. The first maps
+        Seconds per cube, as the engine takes them; None where it is not known. The first maps
         that finish tell a better one.
     in_flight
         Maps that share one engine.
@@ -96,14 +96,14 @@ class Allowance:
         self._limit = limit
         self._alone = pace
         self._pace = None if pace is None else pace * in_flight
-        self._seconds = self._voxels = 0.0
+        self._seconds = self._cubes = 0.0
         self._now = now
 
     def refuse(self, decisions: Iterable[Decision]) -> Iterator[MapReport]:
         """Fail the maps that need more than the whole limit, and yield their reports."""
         for decision in decisions:
             if self._too_long(decision):
-                needed = (decision.voxels or 0) * (self._alone or 0.0)
+                needed = (decision.cubes or 0) * (self._alone or 0.0)
                 error = TimeLimitError(
                     f"needs about {duration(needed)}; the time limit leaves {duration(self._limit.usable)} in all"
                 )
@@ -115,7 +115,7 @@ class Allowance:
         for decision in decisions:
             if self._too_long(decision):
                 continue
-            if (decision.voxels or 0) * (self._pace or 0.0) > self._limit.left(self._now()):
+            if (decision.cubes or 0) * (self._pace or 0.0) > self._limit.left(self._now()):
                 self.held += 1
             else:
                 yield decision.task
@@ -123,12 +123,11 @@ class Allowance:
     def watch(self, reports: Iterable[MapReport]) -> Iterator[MapReport]:
         """Pass reports on and learn the pace from them."""
         for report in reports:
-            if report.done and report.shape is not None:
-                depth, height, width = report.shape
+            if report.done and report.cubes:
                 self._seconds += sum(report.seconds.values()) - report.seconds.get("fetch", 0.0)
-                self._voxels += depth * height * width
-                self._pace = self._seconds / self._voxels
+                self._cubes += report.cubes
+                self._pace = self._seconds / self._cubes
             yield report
 
     def _too_long(self, decision: Decision) -> bool:
-        return (decision.voxels or 0) * (self._alone or 0.0) > self._limit.usable
+        return (decision.cubes or 0) * (self._alone or 0.0) > self._limit.usable

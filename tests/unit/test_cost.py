@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from samu_batch.cost import entry_cost, map_cost, predicted_voxels
+from samu_batch.cost import entry_cost, map_cost, predicted_cubes
 from samu_batch.entries import Entry
 from samu_batch.errors import TooLargeError
 from samu_batch.map_columns import extent_of
@@ -53,9 +53,9 @@ def test_the_weight_of_a_map(path, tmp_path):
 
     def weight(source, kind="file", **values):
         entry = Entry(id="m", source=str(source), kind=kind)
-        return predicted_voxels(entry, spacing=1.0, options=MapOptions(**(vars(options) | values)))
+        return predicted_cubes(entry, spec=SPEC, options=MapOptions(**(vars(options) | values)))
 
-    assert weight(path) == 90 * 84 * 110
+    assert weight(path) == 2 * 2 * 3
     assert weight(path, max_voxels=1000) == 0  # it will be refused at once
     assert weight(tmp_path / "none.mrc") == 0
     assert weight("EMD-1234", "emdb") is None
@@ -76,7 +76,7 @@ def test_columns_tell_the_cost_of_a_map_that_is_not_here(path, tmp_path):
     with pytest.raises(TooLargeError):
         cost(columns, max_voxels=1000)
     entry = Entry(id="m", source="EMD-1234", kind="emdb", columns=columns)
-    assert predicted_voxels(entry, spacing=1.0, options=options) == here.voxels
+    assert predicted_cubes(entry, spec=SPEC, options=options) == here.cubes
 
 
 @pytest.mark.parametrize(

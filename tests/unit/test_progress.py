@@ -11,10 +11,10 @@ from samu_batch.progress import Progress
 from samu_batch.task import MapOptions, MapReport, MapTask
 
 
-def decision(name, voxels):
+def decision(name, cubes):
     entry = Entry(id=name, source=f"/{name}.mrc", kind="file")
     task = MapTask(entry=entry, options=MapOptions(model="m"), output=entry.source, receipt=entry.source)
-    return Decision(task, run=True, reason="run (new)", voxels=voxels)
+    return Decision(task, run=True, reason="run (new)", cubes=cubes)
 
 
 def report(name, kind="done", **values):

@@ -20,9 +20,9 @@ class Clock:
 
 @pytest.fixture
 def decide(tmp_path):
-    def decide(name, voxels):
+    def decide(name, cubes):
         task = RunDirectory(tmp_path).task(Entry(name, f"/{name}.mrc", "file"), MapOptions(model="identity"))
-        return Decision(task, True, "run (new)", voxels)
+        return Decision(task, True, "run (new)", cubes)
 
     return decide
 
@@ -32,7 +32,7 @@ def done(decision, seconds):
         id=decision.task.entry.id,
         entry=decision.task.entry,
         kind="done",
-        shape=(1, 1, decision.voxels),
+        cubes=decision.cubes,
         seconds={"fetch": 1e6, "enhance": seconds},
     )
 

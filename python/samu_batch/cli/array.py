@@ -79,7 +79,7 @@ def _freeze(run: RunDirectory, listed: Sequence[Entry], values: dict[str, Any]) 
     tasks = tasks_of(run, listed, options, output=None)
     refuse(run, tasks, spec, options, update=values["update"])
     decisions = plan_batch(tasks, spec=spec, retry_failed=values["retry_failed"], update=values["update"])
-    costs = {decision.task.entry.id: decision.voxels if decision.run else 0 for decision in decisions}
+    costs = {decision.task.entry.id: decision.cubes if decision.run else 0 for decision in decisions}
     begin(run, listed, spec, options, partition=partition_of(costs, values["tasks"]))
     return sum(decision.run for decision in decisions)
 

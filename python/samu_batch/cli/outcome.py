@@ -81,16 +81,13 @@ def allowance(decisions: Sequence[Decision], options: MapOptions, *, dask: bool)
 
 
 def _pace(options: MapOptions, *, dask: bool) -> float | None:
-    """Return the engine's seconds per voxel; where workers load it, a process of its own finds out."""
-    from samu_batch.cli.options import read_spec
+    """Return the engine's seconds per cube; where workers load it, a process of its own finds out."""
     from samu_batch.cli.plan import seconds_per_cube
     from samu_batch.probe import probe
 
     if dask:
-        seconds = probe(options.engine, options.model, threads=options.threads).get("seconds_per_cube")
-    else:
-        seconds = seconds_per_cube(options)
-    return None if seconds is None else seconds / read_spec(options).core ** 3
+        return probe(options.engine, options.model, threads=options.threads).get("seconds_per_cube")
+    return seconds_per_cube(options)
 
 
 def _reports(
