@@ -3,6 +3,9 @@
 ``python benches/parity.py MODEL [--map MAP] [--structure PDB --resolution A]``: relative rms and largest error, both
 over the reference's rms, on the golden cube, on cubes of noise, and on a whole map (a simulated one unless MAP is
 given; ``--map none`` for none). With the structure of the map also CC_box, which cctbx computes. Needs torch.
+
+The variants of the ONNX file (samu_engines.variants) run in ONNX Runtime too. On a CPU it rounds to float16 between
+operators and computes in float32: that measures what rounding costs, not a GPU's sums.
 """
 
 import argparse
@@ -14,19 +17,27 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+import onnx
 
 from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
 from samu_batch.entries import Entry
 from samu_batch.errors import EngineError
 from samu_batch.evaluate import evaluate_map
+from samu_batch.files import sha256_of
 from samu_batch.golden import golden_input
 from samu_batch.model import ModelSpec
 from samu_batch.task import MapOptions, MapTask
 from samu_engines.torch_cpu import TorchEngine
+from samu_engines.variants import in_half_precision, in_old_opset, in_single_precision
 
 ENGINES = ("openvino", "onnxruntime")
 THREADS = 2
+VARIANTS = {
+    "float16": in_half_precision,
+    "float16, opset 17": lambda model: in_old_opset(in_half_precision(model)),
+    "float32, opset 17": lambda model: in_old_opset(in_single_precision(model)),
+}
 NOISE_CUBES = 2
 """Of noise: white, and white to the fourth power, which leaves the few bright voxels of a map."""
 EDGE, BALLS = 128, 400
@@ -99,7 +110,14 @@ def loaded(spec, name):
     return load_engine(dataclasses.replace(spec, golden=None), engine=name, threads=THREADS)
 
 
-def rows(name, spec, expected, asked, folder):
+def varied(spec, derive, folder):
+    """Return the spec of a variant of the model, written in ``folder``."""
+    file = folder / "variant.onnx"
+    onnx.save(derive(onnx.load(spec.weights)), file)
+    return dataclasses.replace(spec, weights=file, weights_sha256=sha256_of(file))
+
+
+def rows(name, spec, expected, asked, folder, *, note=""):
     """Return the rows of the table for one engine."""
     try:
         engine = loaded(spec, name)
@@ -111,7 +129,7 @@ def rows(name, spec, expected, asked, folder):
         rms, largest = errors(found, expected[0][what])
         change = f"{cc_box - expected[1]:+.1e}" if cc_box is not None and asked.map.name in what else ""
         version = engine.describe()["version"].split("-")[0]
-        lines.append(f"| {name} {version} | {what} | {rms:.1e} | {largest:.1e} | {change} |")
+        lines.append(f"| {name} {version}{note} | {what} | {rms:.1e} | {largest:.1e} | {change} |")
     return lines
 
 
@@ -140,6 +158,9 @@ def main() -> None:
         print("| engine | input | relative rms | largest error | change of CC_box |\n|---|---|---|---|---|")
         for name in ENGINES:
             print(*rows(name, spec, expected, asked, folder), sep="\n", flush=True)
+        for note, derive in VARIANTS.items():
+            variant = varied(spec, derive, folder)
+            print(*rows("onnxruntime", variant, expected, asked, folder, note=f", {note}"), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 - Resize doubles by repeating voxels (nearest, asymmetric, floor): what engines agree on.
 - Weights are float16 initialisers under the names of the network's parameters, each cast to float32 where it is used,
   so that torch and engines of other precisions read them from there. All else is float32, norms and softmax included.
+
+What is derived from it (:mod:`samu_engines.variants`) keeps the same rules but for the opset and the precision.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 21
+OLD_OPSET = 17
+"""What the parser of TensorRT 8.6 ends at."""
 # fmt: off
 OPERATORS = frozenset([
     "Add", "Cast", "Concat", "Constant", "Conv", "Div", "Expand", "Gather", "GroupNormalization", "Identity",
@@ -28,6 +32,13 @@ OPERATORS = frozenset([
     "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 ])
 # fmt: on
+OLD_OPERATORS = OPERATORS - {"GroupNormalization"} | {"InstanceNormalization"}
+# fmt: off
+FLOAT32_OPERATORS = frozenset([
+    "GroupNormalization", "InstanceNormalization", "LayerNormalization", "Pow", "ReduceMean", "Sqrt", "Reciprocal",
+])
+# fmt: on
+"""Norms, whole or in parts: sums over many voxels, and squares, leave the range of half precision."""
 RESIZE = {
     "mode": (b"nearest", b"nearest"),
     "coordinate_transformation_mode": (b"asymmetric", b"half_pixel"),
@@ -57,19 +68,65 @@ def check_graph(model: onnx.ModelProto, *, parameters: Collection[str] | None = 
     ValueError
         It breaks some; the message names each, with the node or tensor.
     """
-    rules = (_opsets(model), _interface(model.graph), _operators(model), _resizes(model.graph))
-    broken = [line for rule in rules for line in rule]
-    broken += _weights(model.graph, parameters)
+    opset = _opset(model)
+    broken = [] if opset >= OPSET else [f"opset {opset}, not {OPSET} or later"]
+    _refuse([*broken, *_shared_rules(model, OPERATORS), *_weights(model.graph, parameters)])
+
+
+def check_variant(model: onnx.ModelProto, *, opset: int, half: bool) -> None:
+    """Hold what was derived from a model to the rules: the opset, the precisions, and weights that are initialisers.
+
+    Parameters
+    ----------
+    model
+        The variant, with the types of its tensors (``value_info``).
+    opset
+        :data:`OPSET` or :data:`OLD_OPSET`.
+    half
+        Whether it computes in float16; :func:`islands` are float32 in any case.
+
+    Raises
+    ------
+    ValueError
+        It breaks some; the message names each.
+    """
+    broken = [] if (found := _opset(model)) == opset else [f"opset {found}, not {opset}"]
+    broken += _shared_rules(model, OLD_OPERATORS if opset == OLD_OPSET else OPERATORS)
+    _refuse([*broken, *_precisions(model.graph, half=half), *_initialisers(model.graph)])
+
+
+def islands(graph: onnx.GraphProto) -> frozenset[str]:
+    """Return the tensors that every precision makes in float32.
+
+    Norms; a softmax over the last axis, which is that of the keys over all voxels (99.9 % of its weights lie below the
+    normal range of float16); and the product of those keys with the values.
+    """
+    found: set[str] = set()
+    over_voxels: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "Softmax" and attributes_of(node).get("axis", -1) == -1:
+            over_voxels |= set(node.output)
+            found |= over_voxels
+        elif node.op_type in FLOAT32_OPERATORS or (node.op_type == "MatMul" and over_voxels & set(node.input)):
+            found |= set(node.output)
+    return frozenset(found)
+
+
+def _refuse(broken: list[str]) -> None:
     if broken:
         raise ValueError("the graph breaks what engines rely on: " + "; ".join(broken))
 
 
-def _opsets(model: onnx.ModelProto) -> Iterator[str]:
-    versions = {opset.domain: opset.version for opset in model.opset_import}
-    if versions.get("", 0) < OPSET:
-        yield f"opset {versions.get('', 0)}, not {OPSET} or later"
+def _shared_rules(model: onnx.ModelProto, operators: Collection[str]) -> Iterator[str]:
     if model.functions:
         yield f"functions: {', '.join(function.name for function in model.functions)}"
+    yield from _interface(model.graph)
+    yield from _operators(model, operators)
+    yield from _resizes(model.graph)
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((opset.version for opset in model.opset_import if opset.domain == ""), 0)
 
 
 def _interface(graph: onnx.GraphProto) -> Iterator[str]:
@@ -90,12 +147,12 @@ def _interface(graph: onnx.GraphProto) -> Iterator[str]:
         yield f"input and output differ in shape: {sorted(edges)}"
 
 
-def _operators(model: onnx.ModelProto) -> Iterator[str]:
+def _operators(model: onnx.ModelProto, operators: Collection[str]) -> Iterator[str]:
     for node in model.graph.node:
         name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
         if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
             yield f"control flow: {name} makes {', '.join(node.output)}"
-        elif name not in OPERATORS:
+        elif name not in operators:
             yield f"an operator that is not on the list: {name} makes {', '.join(node.output)}"
 
 
@@ -105,7 +162,7 @@ def _resizes(graph: onnx.GraphProto) -> Iterator[str]:
     for node in graph.node:
         if node.op_type != "Resize":
             continue
-        given = _attributes(node)
+        given = attributes_of(node)
         for attribute, (asked, default) in RESIZE.items():
             if (value := given.get(attribute, default)) != asked:
                 yield f"Resize makes {node.output[0]} with {attribute}={_text(value)}, not {_text(asked)}"
@@ -130,7 +187,7 @@ def _weights(graph: onnx.GraphProto, parameters: Collection[str] | None) -> Iter
 
 def _halves_in(node: onnx.NodeProto, weights: Collection[str]) -> Iterator[str]:
     """Tell where a node stores a large constant, makes halves, or takes a weight that was not cast."""
-    given = _attributes(node)
+    given = attributes_of(node)
     if node.op_type == "Cast":
         if given["to"] in HALVES:
             yield f"Cast makes {node.output[0]} {HALVES[given['to']]}"
@@ -141,7 +198,35 @@ def _halves_in(node: onnx.NodeProto, weights: Collection[str]) -> Iterator[str]:
         yield f"{node.op_type} takes {', '.join(uncast)} without a Cast to float32"
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def _precisions(graph: onnx.GraphProto, *, half: bool) -> Iterator[str]:
+    """Tell which island leaves float32, and which convolution or product outside is not in the variant's precision."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
+    kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    kept = islands(graph)
+    for node in graph.node:
+        if node.output[0] in kept:
+            wanted = TensorProto.FLOAT
+        elif node.op_type in ("Conv", "MatMul"):
+            wanted = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+        else:
+            continue
+        for name in (*node.input, *node.output):
+            kind = kinds.get(name, TensorProto.UNDEFINED)
+            if kind != wanted and not (kind == TensorProto.INT64 and node.op_type == "ReduceMean"):
+                wrong, right = TensorProto.DataType.Name(kind), TensorProto.DataType.Name(wanted)
+                yield f"{node.op_type} makes {node.output[0]} with {name} in {wrong}, not {right}"
+
+
+def _initialisers(graph: onnx.GraphProto) -> Iterator[str]:
+    """Tell of weights that are no initialisers where parsers want one: of convolutions, and of instance norms."""
+    known = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in ("Conv", "InstanceNormalization") and (missing := sorted(set(node.input[1:]) - known)):
+            yield f"{node.op_type} makes {node.output[0]} with {', '.join(missing)}, which is no initialiser"
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return a node's attributes as Python values."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
