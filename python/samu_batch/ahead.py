@@ -1,17 +1,21 @@
-"""Work ahead of the consumer in a thread, through a bounded queue."""
+"""Work ahead of the consumer in threads, through bounded queues."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+STOP_SECONDS = 2.0
 
 _END = object()
 
@@ -55,6 +59,50 @@ def ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[Iterator[T]]:
     finally:
         left.set()
         thread.join()
+
+
+def each_ahead(
+    items: Iterable[T],
+    work: Callable[[T, threading.Event], R],
+    *,
+    count: int,
+    full: Callable[[], bool] = lambda: False,
+) -> Generator[R]:
+    """Yield ``work(item, stop)`` of every item, in the order in which they finish.
+
+    ``count`` of them are worked on, each in a thread, or lie ready; while ``full`` no other is begun. An exception of
+    ``work`` is raised here. Leaving early sets the event ``stop`` and waits for the threads, but not long: one that a
+    server holds up ends with the process.
+    """
+    waiting, stop = iter(items), threading.Event()
+    finished: queue.SimpleQueue[tuple[threading.Thread, R | _Failure]] = queue.SimpleQueue()
+    threads: set[threading.Thread] = set()
+
+    def run(item: T) -> None:
+        try:
+            result: R | _Failure = work(item, stop)
+        except BaseException as error:  # handed to the consumer, whatever it is
+            result = _Failure(error)
+        finished.put((threading.current_thread(), result))
+
+    try:
+        while True:
+            while len(threads) < count and not (threads and full()) and (item := next(waiting, _END)) is not _END:
+                thread = threading.Thread(target=run, args=(item,), name="samu-ahead", daemon=True)
+                threads.add(thread)
+                thread.start()
+            if not threads:
+                return
+            thread, result = finished.get()
+            threads.remove(thread)
+            if isinstance(result, _Failure):
+                raise result.error
+            yield result
+    finally:
+        stop.set()
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Failure:

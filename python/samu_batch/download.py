@@ -6,7 +6,6 @@ HTTP semantics: RFC 9110, sections 13.1.5 (If-Range) and 14 (ranges).
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -31,8 +30,11 @@ from samu_batch.revision import Revision, read_notes, write_notes
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
     from io import BufferedRandom
     from pathlib import Path
+
+    from samu_batch.turns import Turns
 
 DAMAGED_TWICE = 2
 
@@ -60,7 +62,7 @@ class UnreachableError(FetchError):
 
 
 def download(
-    url: str, part: BufferedRandom, *, path: Path, patience: Patience, progress: Progress | None = None
+    url: str, part: BufferedRandom, *, path: Path, turns: Turns, patience: Patience, progress: Progress | None = None
 ) -> Revision:
     """Download ``url`` into the open file ``part``, going on where an earlier download of the same revision stopped.
 
@@ -68,6 +70,8 @@ def download(
     ----------
     url, part
         ``part`` lies at ``path``, is open for reading and writing, and belongs to this process alone.
+    turns
+        Those at the url's server: each try takes one, and the pauses between them none.
     progress
         Told the bytes that are there, and the length if it is known.
 
@@ -86,7 +90,8 @@ def download(
     with httpx.Client(timeout=timeout, follow_redirects=True, headers=headers, verify=_certificates()) as client:
         while True:
             try:
-                revision = _try(client, url, part, path=path, progress=progress)
+                with turns.turn():
+                    revision = _try(client, url, part, path=path, turns=turns, progress=progress)
                 return _verified(revision, part, path)
             except TryAgain as error:
                 damaged += isinstance(error, Damaged)
@@ -99,7 +104,9 @@ def download(
                 if tries >= patience.tries or damaged == DAMAGED_TWICE or pause > patience.longest:
                     kind = UnreachableError if isinstance(error, Unreachable) else FetchError
                     raise kind(f"{url}: {error}") from error
-                time.sleep(pause)
+                if error.wait is not None:
+                    turns.leave_alone(error.wait)
+                turns.wait(pause)
 
 
 def ask_revision(url: str, *, patience: Patience) -> Revision:
@@ -129,7 +136,9 @@ def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _try(client: httpx.Client, url: str, part: BufferedRandom, *, path: Path, progress: Progress | None) -> Revision:
+def _try(
+    client: httpx.Client, url: str, part: BufferedRandom, *, path: Path, turns: Turns, progress: Progress | None
+) -> Revision:
     """Ask once, and append what comes."""
     have, noted = _size(part), read_notes(path)
     if have and (noted is None or noted.url != url or noted.validator is None):
@@ -149,7 +158,10 @@ def _try(client: httpx.Client, url: str, part: BufferedRandom, *, path: Path, pr
             _truncate(part, begin, path)
             revision = revision_of(url, response, length=total)
             write_notes(path, revision)
-            _append(response, part, path=path, total=total, progress=progress)
+            for have in _append(response, part, path=path, total=total):
+                turns.wait()
+                if progress is not None:
+                    progress(have, total)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise Unreachable(f"cannot connect: {error}") from error
     except httpx.TransportError as error:
@@ -159,9 +171,8 @@ def _try(client: httpx.Client, url: str, part: BufferedRandom, *, path: Path, pr
     return revision
 
 
-def _append(
-    response: httpx.Response, part: BufferedRandom, *, path: Path, total: int | None, progress: Progress | None
-) -> None:
+def _append(response: httpx.Response, part: BufferedRandom, *, path: Path, total: int | None) -> Iterator[int]:
+    """Append the body as it comes, and yield the bytes that are there."""
     have = _size(part)
     for chunk in response.iter_raw():
         try:
@@ -170,8 +181,7 @@ def _append(
         except OSError as error:
             raise store_error(path, error) from error
         have += len(chunk)
-        if progress is not None:
-            progress(have, total)
+        yield have
     if total is not None and have != total:
         raise TryAgain(f"{have} bytes arrived of {total}")
 

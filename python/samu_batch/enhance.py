@@ -128,11 +128,15 @@ def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Liste
             located = locate(task, progress=lambda have, length: progress(MapEvent(map_id, "fetch", have, length or 0)))
         journal.located(located)
         with journal.stage("unpack"):
-            unpacked = unpack_map(read_header(located.path), scratch)
+            header = read_header(located.path)
+            shape, _ = model_grid(header.shape, header.spacing, target=engine.spec.spacing)
+            # First, so that no header makes a small file fill the scratch.
+            refuse_too_large(shape, spacing=engine.spec.spacing, limit=task.options.max_voxels)
+            unpacked = unpack_map(header, scratch)
             header = unpacked.header
         journal.read(header, sha256=unpacked.sha256)
         voxels = voxels_of(header, unpacked.path)
-        plan = _plan(task, header, spec=engine.spec, scratch=scratch)
+        plan = _plan(task, shape, spec=engine.spec, scratch=scratch)
         with journal.stage("survey"):
             scale = _density_scale(voxels, engine.spec, threads=task.options.threads)
         with journal.stage("ingest"):
@@ -172,10 +176,8 @@ class _Plan(NamedTuple):
     memory: int
 
 
-def _plan(task: MapTask, header: MapHeader, *, spec: ModelSpec, scratch: Path) -> _Plan:
+def _plan(task: MapTask, shape: tuple[int, int, int], *, spec: ModelSpec, scratch: Path) -> _Plan:
     """Decide between memory and disk before anything is allocated."""
-    shape, _ = model_grid(header.shape, header.spacing, target=spec.spacing)
-    refuse_too_large(shape, spacing=spec.spacing, limit=task.options.max_voxels)
     stored = 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
     budget = task.options.memory
     if 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:

@@ -6,10 +6,9 @@ fetch the same map into one cache; one downloads, the others wait for it.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import os
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 from samu_batch.download import Patience, UnreachableError, answers, ask_revision, download
 from samu_batch.emdb import DEFAULT_MIRRORS, EmdbId, map_path
 from samu_batch.errors import FetchError, NotFoundError, SamuError
-from samu_batch.files import store_error, sync
+from samu_batch.files import NO_LOCKS, owned, store_error, sync
 from samu_batch.revision import notes_of, write_notes
+from samu_batch.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from samu_batch.revision import Revision
 
 PATIENCE = Patience()
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def fetch_map(
@@ -41,6 +40,8 @@ def fetch_map(
     offline: bool = False,
     progress: Progress | None = None,
     patience: Patience = PATIENCE,
+    turns: Path | None = None,
+    stop: threading.Event | None = None,
 ) -> Path:
     """Return the map of ``entry`` on this machine, downloading it into ``cache`` if need be.
 
@@ -55,6 +56,10 @@ def fetch_map(
         Use what is there, never the network.
     progress
         Told the bytes received and the length, if it is known.
+    turns
+        Folder by which processes take turns at a server; ``cache`` by default.
+    stop
+        Set it to end the download soon, as a :class:`FetchError`; what has arrived stays.
 
     Raises
     ------
@@ -76,7 +81,9 @@ def fetch_map(
             if target.exists():  # another process brought it while this one waited
                 Path(part.name).unlink(missing_ok=True)
             else:
-                _download_any(_urls(entry, mirrors), part, target, progress=progress, patience=patience)
+                stop = stop or threading.Event()
+                at = [(url, Turns(url, turns or cache, stop=stop)) for url in _urls(entry, mirrors)]
+                _download_any(at, part, target, progress=progress, patience=patience)
     except SamuError:
         raise
     except OSError as error:
@@ -127,14 +134,19 @@ def network_gone(mirrors: Sequence[str], *, seconds: float = 10.0) -> bool:
 
 
 def _download_any(
-    urls: Sequence[str], part: BufferedRandom, target: Path, *, progress: Progress | None, patience: Patience
+    places: Sequence[tuple[str, Turns]],
+    part: BufferedRandom,
+    target: Path,
+    *,
+    progress: Progress | None,
+    patience: Patience,
 ) -> None:
     """Bring the file from the first URL that has it whole, and give it its name."""
     reasons: list[Exception] = []
     path = Path(part.name)
-    for url in urls:
+    for url, turns in places:
         try:
-            revision = download(url, part, path=path, patience=patience, progress=progress)
+            revision = download(url, part, path=path, turns=turns, patience=patience, progress=progress)
         except (FetchError, NotFoundError) as error:
             reasons.append(error)
             continue
@@ -178,20 +190,16 @@ def _alone(target: Path) -> Iterator[BufferedRandom]:
 
     Where the file system has no locks, the download gets a name of its own, and is not resumed.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f"{target.name}.part")
-    while True:
-        with path.open("a+b") as part:
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-                break
-            # Whoever held the lock before may have renamed or removed the file that was just opened.
-            if path.exists() and path.stat().st_ino == os.fstat(part.fileno()).st_ino:
-                yield part
-                return
+    try:
+        part = owned(target.with_name(f"{target.name}.part"), wait=True)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    else:
+        assert part is not None
+        with part:
+            yield part
+        return
     own = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with own.open("a+b") as part:

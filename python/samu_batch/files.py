@@ -5,6 +5,8 @@ A process killed at any moment leaves the old file or the new one, never a part 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import glob
 import hashlib
 import os
@@ -18,10 +20,12 @@ from samu_batch.errors import NotFoundError, SamuError, StoreError, UnreadableEr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import BufferedReader
+    from io import BufferedRandom, BufferedReader
     from pathlib import Path
 
 PARTIAL = ".partial"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that has no locks."""
 
 
 @contextmanager
@@ -111,6 +115,31 @@ def write_new(path: Path, content: str) -> bool:
         with suppress(OSError):
             partial.unlink()
     return False
+
+
+def owned(path: Path, *, wait: bool) -> BufferedRandom | None:
+    """Open a file under a lock that one thread of one process has at a time, until it closes the file.
+
+    The file is made if need be, and its owner may remove it. None where another owns it and ``wait`` is false. Raises
+    OSError, with one of ``NO_LOCKS`` where the file system has none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = path.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The owner before may have removed the file that was just opened.
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def remove_partials(path: Path) -> None:

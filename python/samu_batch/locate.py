@@ -15,6 +15,7 @@ from samu_batch.fetch import archive_revision, cached_map, fetch_map, stored_map
 from samu_batch.revision import notes_of, read_notes
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
 
     from samu_batch.download import Progress
@@ -64,11 +65,28 @@ def locate(task: MapTask, *, progress: Progress | None = None) -> Located:
     if options.update and (kept := cached_map(entry, cache)) is not None and _outdated(entry, kept, options):
         kept.unlink()
         notes_of(kept).unlink(missing_ok=True)
-    path = local_path(entry, options)
-    if path is None:
-        path = fetch_map(entry, _passing(task), mirrors=options.mirrors, offline=options.offline, progress=progress)
+    path = local_path(entry, options) or fetch_in_passing(task, progress=progress)
     noted = read_notes(path)
     return Located(path, {"source": entry.source} | (asdict(noted) if noted else {}))
+
+
+def fetch_in_passing(task: MapTask, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Path:
+    """Return the map of a task, fetched to where :func:`forget` removes it.
+
+    ``progress`` and ``stop`` are as for :func:`fetch_map`. Raises as :func:`locate`.
+    """
+    if task.not_fetched is not None:
+        raise task.not_fetched
+    options = task.options
+    return fetch_map(
+        task.entry,
+        _passing(task),
+        mirrors=options.mirrors,
+        offline=options.offline,
+        progress=progress,
+        turns=options.cache or default_cache(),
+        stop=stop,
+    )
 
 
 def revised(entry: Entry, known: Mapping[str, Any], options: MapOptions) -> bool:
@@ -93,6 +111,14 @@ def forget(task: MapTask) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # others may be downloading
             folder.parent.rmdir()
+
+
+def forget_nothing(task: MapTask) -> None:
+    """Remove the folders of a download in passing that brought nothing yet; what it brought is resumed later."""
+    folder = _passing(task)
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder, folder.parent):
+        with suppress(OSError):  # not empty
+            path.rmdir()
 
 
 def _passing(task: MapTask) -> Path:

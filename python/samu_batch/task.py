@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from samu_batch.errors import SamuError
+
 SCHEMA = 1
 Grid = Literal["input", "model"]
 Format = Literal["map", "zarr", "both"]
@@ -61,13 +63,17 @@ class MapOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MapTask:
-    """One map to enhance. ``output`` is the map file; the receipt and the view lie where they say."""
+    """One map to enhance. ``output`` is the map file; the receipt and the view lie where they say.
+
+    ``not_fetched`` is why its map could not be fetched ahead, where that was tried.
+    """
 
     entry: Entry
     options: MapOptions
     output: Path
     receipt: Path
     view: Path | None = None
+    not_fetched: SamuError | None = None
 
     @property
     def token(self) -> str:

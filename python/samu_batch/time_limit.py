@@ -17,10 +17,10 @@ from samu_batch.journal import failed_outside
 from samu_batch.progress import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from samu_batch.batch import Decision
-    from samu_batch.task import MapReport, MapTask
+    from samu_batch.task import MapReport
 
 VARIABLES = (("SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME"), ("SAMU_JOB_START_TIME", "SAMU_JOB_END_TIME"))
 """Begin and end in seconds since 1970: newer Slurms set the first, the scripts of ``samu-batch array`` the second."""
@@ -110,15 +110,15 @@ class Allowance:
                 clear(decision.task)
                 yield failed_outside(decision.task, error)
 
-    def admit(self, decisions: Sequence[Decision]) -> Iterator[MapTask]:
-        """Yield the tasks that can be finished in what is left when they are asked for."""
+    def admit(self, decisions: Iterable[Decision]) -> Iterator[Decision]:
+        """Yield the decisions whose maps can be finished in what is left when they are asked for."""
         for decision in decisions:
             if self._too_long(decision):
                 continue
             if (decision.cubes or 0) * (self._pace or 0.0) > self._limit.left(self._now()):
                 self.held += 1
             else:
-                yield decision.task
+                yield decision
 
     def watch(self, reports: Iterable[MapReport]) -> Iterator[MapReport]:
         """Pass reports on and learn the pace from them."""

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from samu_batch.ahead import ahead
+from samu_batch.ahead import ahead, each_ahead
 
 
 def test_items_arrive_in_order():
@@ -64,3 +64,34 @@ def test_leaving_early_closes_what_the_source_holds():
     with ahead(held) as items:
         next(items)
     assert closed
+
+
+def test_each_ahead_gives_all_results_and_takes_no_more_than_it_may():
+    taken, room = [], [False]
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    results = each_ahead(items(), lambda number, stop: number * number, count=4, full=lambda: room[0])
+    first = next(results)
+    assert len(taken) == 4
+    room[0] = True
+    some = [next(results) for _ in range(3)]
+    assert len(taken) == 4  # while it is full, what is begun is finished
+    room[0] = False
+    assert sorted([first, *some, *results]) == [number * number for number in range(20)]
+
+
+def test_each_ahead_raises_what_work_raises_and_stops_the_others():
+    stopped = []
+
+    def work(number, stop):
+        if number == 0:
+            raise ValueError("bad")
+        stopped.append(stop.wait(10))
+
+    with pytest.raises(ValueError, match="bad"):
+        list(each_ahead(range(3), work, count=3))
+    assert stopped == [True, True]

@@ -37,8 +37,8 @@ def done(decision, seconds):
     )
 
 
-def names(tasks):
-    return [task.entry.id for task in tasks]
+def names(decisions):
+    return [decision.task.entry.id for decision in decisions]
 
 
 def test_what_fits_begins_what_does_not_waits_what_never_will_fails(decide):
@@ -58,7 +58,7 @@ def test_the_pace_is_learnt_from_maps_without_their_download(decide):
     allowance = Allowance(LIMIT, pace=0.1, now=clock)
     first, second = decide("first", 50), decide("second", 50)
     admitted = allowance.admit([first, second])
-    assert next(admitted).entry.id == "first"
+    assert next(admitted).task.entry.id == "first"
     clock.now = 1075.0
     assert len(list(allowance.watch([done(first, 75.0)]))) == 1
     assert not list(admitted)  # 75 s more are not left

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,24 +25,23 @@ def fetch(entries: tuple[str, ...], **values: Any) -> None:
     gone.
     """
     from samu_batch.emdb import DEFAULT_MIRRORS
-    from samu_batch.errors import SamuError
-    from samu_batch.fetch import fetch_map, network_gone
+    from samu_batch.fetch import network_gone
+    from samu_batch.fetch_ahead import fetch_all
     from samu_batch.locate import default_cache
 
-    cache = values["cache"] or default_cache()
     mirrors = tuple(values["mirrors"]) or DEFAULT_MIRRORS
-    failed = 0
     remote = [entry for entry in read_entries(entries) if entry.kind != "file"]
-    for number, entry in enumerate(remote, start=1):
-        try:
-            path = fetch_map(entry, cache, mirrors=mirrors, offline=values["offline"])
-        except SamuError as error:
+    failed = 0
+    fetched = fetch_all(remote, values["cache"] or default_cache(), mirrors=mirrors, offline=values["offline"])
+    with closing(fetched):
+        for number, (entry, found) in enumerate(fetched, start=1):
+            if isinstance(found, Path):
+                click.echo(found)
+                click.echo(f"[{number}/{len(remote)}] {entry.id} {found.stat().st_size / 1e6:.1f} MB", err=True)
+                continue
             failed += 1
-            click.echo(f"[{number}/{len(remote)}] {entry.id} {error.kind}: {error}", err=True)
-            if error.kind == "fetch" and entry.kind == "emdb" and network_gone(mirrors):
+            click.echo(f"[{number}/{len(remote)}] {entry.id} {found.kind}: {found}", err=True)
+            if found.kind == "fetch" and entry.kind == "emdb" and network_gone(mirrors):
                 click.echo("stopped: no mirror answers, the network may be gone; run this again", err=True)
                 sys.exit(EXIT_STOPPED_EARLY)
-            continue
-        click.echo(path)
-        click.echo(f"[{number}/{len(remote)}] {entry.id} {path.stat().st_size / 1e6:.1f} MB", err=True)
     sys.exit(EXIT_SOME_FAILED if failed else 0)

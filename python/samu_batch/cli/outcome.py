@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -99,12 +100,16 @@ def _reports(
 ) -> Iterator[MapReport]:
     """Do the work, of which a time limit may allow a part."""
     from samu_batch.batch import run_batch
+    from samu_batch.fetch_ahead import fetch_ahead
 
-    if allowance is None:
-        yield from run_batch([decision.task for decision in todo], executor, progress=progress)
-        return
-    yield from allowance.refuse(todo)
-    yield from allowance.watch(run_batch(allowance.admit(todo), executor, progress=progress))
+    with closing(fetch_ahead(allowance.admit(todo) if allowance else todo)) as ready:
+        tasks = (decision.task for decision in (allowance.admit(ready) if allowance else ready))
+        reports = run_batch(tasks, executor, progress=progress)
+        if allowance is None:
+            yield from reports
+            return
+        yield from allowance.refuse(todo)
+        yield from allowance.watch(reports)
 
 
 def conclude(
