@@ -66,8 +66,8 @@ def _ingested(folder):
 
 def _stitching():
     """Import what is needed, and return what cuts, normalises and stitches a volume."""
+    from samu_batch.cubes import enhance_volume
     from samu_batch.engine import load_engine
-    from samu_batch.enhance import enhance_volume
     from samu_batch.volume import Volume
 
     engine = load_engine("identity", engine="identity")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samu_batch.batch import run_batch as run_batch
+    from samu_batch.cubes import enhance_volume as enhance_volume
     from samu_batch.emdb import EmdbId as EmdbId
     from samu_batch.engine import Engine as Engine
     from samu_batch.engine import load_engine as load_engine
     from samu_batch.enhance import enhance_map as enhance_map
-    from samu_batch.enhance import enhance_volume as enhance_volume
     from samu_batch.entries import Entry as Entry
     from samu_batch.entries import parse_entries as parse_entries
     from samu_batch.errors import SamuError as SamuError
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batch": ("run_batch",),
+    "cubes": ("enhance_volume",),
     "emdb": ("EmdbId",),
     "engine": ("Engine", "load_engine"),
-    "enhance": ("enhance_map", "enhance_volume"),
+    "enhance": ("enhance_map",),
     "entries": ("Entry", "parse_entries"),
     "errors": ("SamuError",),
     "fetch": ("fetch_map",),

@@ -83,8 +83,11 @@ def export(volume: Volume, voxels: Voxels, *, scale: Triplef, threads: int, memo
 class CubeReader:
     """Batches of cubes that hold any density, in an order that reads each chunk about once.
     Yields `(numbers, cubes)`: the cubes' numbers in the grid, and float32 (N, 1, cube, cube, cube).
-    With `scale`, voxels are divided by it, clipped to [0, 1] and values below 1e-6 set to 0."""
-    def __init__(self, volume: Volume, grid: CubeGrid, *, batch: int, scale: float | None, threads: int) -> None: ...
+    With `scale`, voxels are divided by it, clipped to [0, 1] and values below 1e-6 set to 0.
+    `part` `(k, n)` is the k-th of n parts of nearly as many cubes, each cube in one part."""
+    def __init__(
+        self, volume: Volume, grid: CubeGrid, *, batch: int, scale: float | None, threads: int, part: tuple[int, int] = (0, 1)
+    ) -> None: ...
     def __iter__(self) -> Iterator[tuple[list[int], NDArray[np.float32]]]: ...
     def __next__(self) -> tuple[list[int], NDArray[np.float32]]: ...
     skipped: int            # all-zero cubes passed over so far

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from samu_batch.cubes import CubeWork, Spread
     from samu_batch.engine import Engine
     from samu_batch.events import Listener
     from samu_batch.model import ModelSpec
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 class Executor(Protocol):
     """Runs ``process`` on every task, each at least once, and yields the reports in any order."""
+
+    spread: Spread | None
+    """Takes the cubes of a huge map to all of its workers, where it has several."""
 
     def map(
         self,
@@ -91,7 +95,8 @@ def run_batch(tasks: Iterable[MapTask], executor: Executor, *, progress: Listene
             begun[task.entry.id] = task
             yield task
 
-    for report in executor.map(process_task, cleared(tasks), progress=progress):
+    process = partial(process_task, spread=executor.spread)
+    for report in executor.map(process, cleared(tasks), progress=progress):
         task = begun.pop(report.id)
         if report.kind == OutOfMemoryError.kind:
             short.append(task)
@@ -99,20 +104,27 @@ def run_batch(tasks: Iterable[MapTask], executor: Executor, *, progress: Listene
         else:
             yield report
     if short:
-        sparing = partial(process_task, sparing=True)
+        sparing = partial(process, sparing=True)
         yield from executor.map(sparing, cleared(short), alone=True, progress=progress)
 
 
-def process_task(task: MapTask, progress: Listener = nobody, *, sparing: bool = False) -> MapReport:
+def process_task(
+    task: MapTask, progress: Listener = nobody, *, spread: Spread | None = None, sparing: bool = False
+) -> MapReport:
     """Enhance one map with the engine of this process: what an executor runs in its workers.
 
-    ``sparing`` halves the batch.
+    ``spread`` takes the cubes of a huge map to others; ``sparing`` halves the batch.
     """
     engine = process_engine(task.options)
     if sparing:
         half = max(1, (task.options.batch or engine.batch) // 2)
         task = replace(task, options=replace(task.options, batch=half))
-    return enhance_map(task, engine, progress=progress)
+    return enhance_map(task, engine, progress=progress, spread=spread)
+
+
+def process_part(work: CubeWork, part: tuple[int, int], progress: Listener = nobody) -> tuple[int, int]:
+    """Do a part of a map's cubes with the engine of this process (returns as :meth:`CubeWork.do`)."""
+    return work.do(process_engine(work.options), part=part, progress=progress)
 
 
 def process_engine(options: MapOptions) -> Engine:

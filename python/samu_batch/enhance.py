@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import shutil
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from samu_batch import _rust
-from samu_batch.ahead import ahead
+from samu_batch.cubes import CubeWork
 from samu_batch.errors import EmptyMapError, EngineError, NonFiniteError, TooLargeError
 from samu_batch.events import MapEvent, nobody
 from samu_batch.files import remove, remove_partials
@@ -29,13 +29,10 @@ from samu_batch.view import write_view
 from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, refuse_too_large, voxels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from samu_batch._rust import Voxels
+    from samu_batch.cubes import Spread
     from samu_batch.engine import Engine
     from samu_batch.events import Listener
     from samu_batch.model import ModelSpec
@@ -47,61 +44,13 @@ TILER_SHARE = 8
 """The streaming resampler takes one part in this many of the memory budget; volumes may take the rest."""
 
 
-def enhance_volume(
-    source: Volume,
-    target: Volume,
-    engine: Engine,
-    *,
-    scale: float | None,
-    batch: int,
-    threads: int,
-    progress: Callable[[int, int, int], None] | None = None,
-) -> tuple[int, int]:
-    """Send every cube of ``source`` that holds density through ``engine`` into ``target``.
-
-    Reading, the engine and writing overlap through queues of two batches.
-
-    Parameters
-    ----------
-    source, target
-        Volumes of one shape, chunked by the engine's core.
-    scale
-        The density that becomes 1; None for no normalisation.
-    batch
-        Cubes that the engine takes at once.
-    progress
-        Told the cubes dealt with, the total, and those skipped, after every batch.
-
-    Returns
-    -------
-    cubes, skipped
-        Cubes of the grid, and how many were all zeros: those are not sent, and their cores stay zero.
-    """
-    grid = CubeGrid(source.shape, cube=engine.spec.cube, core=engine.spec.core)
-    reader = _rust.CubeReader(source, grid, batch=batch, scale=scale, threads=threads)
-    in_engine: deque[list[int]] = deque()
-    written = 0
-
-    def batches() -> Iterator[NDArray[np.float32]]:
-        with ahead(reader) as cubes_read:
-            for numbers, cubes in cubes_read:
-                in_engine.append(numbers)
-                yield cubes
-
-    with ahead(engine.stream(batches())) as enhanced_cubes:
-        for enhanced in enhanced_cubes:
-            numbers = in_engine.popleft()
-            _rust.write_cores(target, grid, numbers, enhanced, threads=threads)
-            written += len(numbers)
-            if progress is not None:
-                progress(written + reader.skipped, len(grid), reader.skipped)
-    return len(grid), reader.skipped
-
-
-def enhance_map(task: MapTask, engine: Engine, *, progress: Listener = nobody) -> MapReport:
+def enhance_map(
+    task: MapTask, engine: Engine, *, progress: Listener = nobody, spread: Spread | None = None
+) -> MapReport:
     """Enhance one map, leave its receipt, and never raise because the map is bad.
 
-    ``progress`` is told each stage when it begins, and the cubes after every batch.
+    ``progress`` is told each stage when it begins, and the cubes after every batch. ``spread`` does the cubes of a huge
+    map.
 
     Raises
     ------
@@ -112,7 +61,7 @@ def enhance_map(task: MapTask, engine: Engine, *, progress: Listener = nobody) -
     try:
         for path in (task.output, task.zarr, task.receipt):
             remove_partials(path)
-        _enhance(task, engine, journal, progress=progress)
+        _enhance(task, engine, journal, progress=progress, spread=spread)
     except Exception as error:  # whatever is wrong with one map must not reach the others
         log.debug("%s failed", task.entry.id, exc_info=True)
         journal.failed(error)
@@ -121,7 +70,9 @@ def enhance_map(task: MapTask, engine: Engine, *, progress: Listener = nobody) -
     return report
 
 
-def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Listener) -> None:
+def _enhance(
+    task: MapTask, engine: Engine, journal: Journal, *, progress: Listener, spread: Spread | None = None
+) -> None:
     map_id = task.entry.id
     with scratch_folder(task) as scratch:
         with journal.stage("fetch"):
@@ -136,7 +87,7 @@ def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Liste
             header = unpacked.header
         journal.read(header, sha256=unpacked.sha256)
         voxels = voxels_of(header, unpacked.path)
-        plan = _plan(task, shape, spec=engine.spec, scratch=scratch)
+        plan = _plan(task, shape, spec=engine.spec, scratch=scratch, spread=spread)
         with journal.stage("survey"):
             scale = _density_scale(voxels, engine.spec, threads=task.options.threads)
         with journal.stage("ingest"):
@@ -153,34 +104,34 @@ def _enhance(task: MapTask, engine: Engine, journal: Journal, *, progress: Liste
             target = Volume.create(
                 plan.target, shape=source.shape, chunk=source.chunk, spacing=source.spacing, origin=source.origin
             )
-            cubes, skipped = enhance_volume(
-                source,
-                target,
-                engine,
-                scale=scale,
-                batch=task.options.batch or engine.batch,
-                threads=task.options.threads,
-                progress=lambda done, total, skipped: progress(MapEvent(map_id, "enhance", done, total, skipped)),
-            )
-        del source
+            work = CubeWork(map_id, source, target, scale, task.options)
+            if spread is not None and plan.spread:
+                cubes, skipped = spread.do(work, progress)
+            else:
+                cubes, skipped = work.do(engine, progress=progress)
+        del source, work
         journal.enhanced(target, cubes=cubes, skipped=skipped, scale=scale)
         with journal.stage("export"):
             _export(task, target, header, voxels, journal=journal, memory=plan.memory)
 
 
 class _Plan(NamedTuple):
-    """Where the two volumes of a map go (None: memory), and the resampler's budget in bytes."""
+    """Where the two volumes of a map go (None: memory), the resampler's budget in bytes, and whether others help."""
 
     source: Path | None
     target: Path | None
     memory: int
+    spread: bool = False
 
 
-def _plan(task: MapTask, shape: tuple[int, int, int], *, spec: ModelSpec, scratch: Path) -> _Plan:
+def _plan(
+    task: MapTask, shape: tuple[int, int, int], *, spec: ModelSpec, scratch: Path, spread: Spread | None
+) -> _Plan:
     """Decide between memory and disk before anything is allocated."""
     stored = 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
     budget = task.options.memory
-    if 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
+    huge = spread is not None and len(CubeGrid(shape, cube=spec.cube, core=spec.core)) > spread.above
+    if not huge and 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
         return _Plan(None, None, budget // TILER_SHARE)
     free = shutil.disk_usage(scratch).free
     if 2 * stored > free:
@@ -188,7 +139,10 @@ def _plan(task: MapTask, shape: tuple[int, int, int], *, spec: ModelSpec, scratc
             f"needs {2 * stored / 1e9:.1f} GB of scratch, {free / 1e9:.1f} GB are free in {scratch};"
             " name a larger place with --scratch"
         )
-    return _Plan(scratch / "source.zarr", scratch / "target.zarr", budget // TILER_SHARE)
+    # Names of this attempt alone: a helper of an earlier one that was thought lost finds nothing of it.
+    attempt = secrets.token_hex(4)
+    source, target = (scratch / f"{name}-{attempt}.zarr" for name in ("source", "target"))
+    return _Plan(source, target, budget // TILER_SHARE, spread=huge)
 
 
 def _density_scale(voxels: Voxels, spec: ModelSpec, *, threads: int) -> float | None:

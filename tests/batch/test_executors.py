@@ -53,6 +53,14 @@ def work(tmp_path, monkeypatch):
                     progress(MapEvent(task.entry.id, "enhance", done=done, total=9, skipped=1))
                 return note(task)
 
+            def hangs(task, progress):
+                for _ in range(0 if task.entry.id == "hangs" else 25):
+                    progress(MapEvent(task.entry.id, "enhance"))
+                    time.sleep(0.1)
+                while task.entry.id == "hangs":
+                    time.sleep(1)
+                return note(task)
+
             def no_engine(task, progress=None):
                 raise EngineError("no engine can run here")
             """
@@ -154,6 +162,15 @@ def test_a_map_whose_worker_dies_once_is_done(work, tmp_path):
     reports = list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_once, tasks(tmp_path, *names)))
     assert {report.kind for report in reports} == {"done"}
     assert len(reports) == len(names)
+
+
+def test_a_map_that_hangs_is_taken_from_its_worker_and_fails_alone(work, tmp_path):
+    executor = DaskExecutor(["cpu", "cpu"], threads=1, still_seconds=1.5)
+    reports = {report.id: report for report in executor.map(work.hangs, tasks(tmp_path, "hangs", "moves"))}
+    assert {name: report.kind for name, report in reports.items()} == {"hangs": "worker-lost", "moves": "done"}
+    assert "nothing moved" in reports["hangs"].message
+    # It took longer than the limit, and was left alone, for something moved.
+    assert len((tmp_path / "moves.mrc").read_text().splitlines()) == 1
 
 
 def test_a_cluster_that_runs_already_is_joined(work, tmp_path):

@@ -164,6 +164,8 @@ def test_nothing_of_an_earlier_attempt_is_there_when_a_map_begins(run, source, t
     finish(task)
 
     class Looking:
+        spread = None
+
         def map(self, process, tasks, **_):
             for each in tasks:
                 # Killed here, no receipt speaks of an output that is gone.

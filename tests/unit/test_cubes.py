@@ -22,9 +22,9 @@ def empty(shape, *, place=None):
     return Volume.create(place, shape=shape, chunk=CORE, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0))
 
 
-def read(volume, grid, *, batch=5, scale=None):
+def read(volume, grid, *, batch=5, scale=None, part=(0, 1)):
     """Return the cubes by number, and how many were passed over."""
-    reader = CubeReader(volume, grid, batch=batch, scale=scale, threads=2)
+    reader = CubeReader(volume, grid, batch=batch, scale=scale, threads=2, part=part)
     cubes = {}
     for numbers, batch_read in reader:
         assert batch_read.dtype == np.float32
@@ -45,6 +45,32 @@ def test_each_cube_is_what_it_reads_of_the_volume(tmp_path, shape, on_disk):
     assert (len(cubes), skipped) == (len(grid), 0)
     for number, cube in cubes.items():
         np.testing.assert_array_equal(cube, volume.read(grid[number].read))
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_each_cube_is_in_one_part_and_the_same_there(tmp_path, parts, on_disk):
+    voxels = np.random.default_rng(0).normal(size=(50, 60, 70)).astype(np.float32)
+    voxels[:20] = 0
+    volume = filled(voxels, tmp_path, place=tmp_path / "volume" if on_disk else None)
+    grid = CubeGrid(voxels.shape, cube=CUBE, core=CORE)
+    whole, skipped = read(volume, grid)
+    read_in_parts = [read(volume, grid, part=(part, parts)) for part in range(parts)]
+    assert sum(passed_over for _, passed_over in read_in_parts) == skipped > 0
+    together = {}
+    for cubes, passed_over in read_in_parts:
+        assert not together.keys() & cubes.keys()
+        together |= cubes
+        assert abs(len(cubes) + passed_over - len(grid) / parts) <= 25  # a layer of a pencil
+    assert together.keys() == whole.keys()
+    for number, cube in whole.items():
+        np.testing.assert_array_equal(together[number], cube)
+
+
+def test_a_part_that_is_none_is_refused():
+    volume = empty((20, 20, 20))
+    with pytest.raises(ValueError, match="part"):
+        read(volume, CubeGrid((20, 20, 20), cube=CUBE, core=CORE), part=(2, 2))
 
 
 def test_normalised_cubes_lie_in_zero_to_one(tmp_path):

@@ -12,19 +12,22 @@ import signal
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import astuple, replace
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from multiprocessing import resource_tracker
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
+from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 from distributed.scheduler import KilledWorker
 
+from samu_batch.cubes import SPREAD_ABOVE, Spread
 from samu_batch.errors import WorkerLostError
-from samu_batch.events import MapEvent, Throttled, nobody
+from samu_batch.events import MapEvent, nobody
+from samu_batch.executors.spread import over_workers
+from samu_batch.executors.worker import STILL, STILL_SECONDS, Watchdog, at_work
 from samu_batch.scratch import discard_scratch
 
 if TYPE_CHECKING:
@@ -65,12 +68,31 @@ class DaskExecutor:
         CPU threads of each worker.
     scheduler
         Address of a running cluster; its workers must be able to import samu_batch.
+    spread_above
+        Cubes above which the workers that share a scratch do a map together.
+    still_seconds
+        A worker in which nothing moves for so long has hung, and is ended.
     """
 
-    def __init__(self, devices: Sequence[str], *, threads: int, scheduler: str | None = None) -> None:
+    def __init__(
+        self,
+        devices: Sequence[str],
+        *,
+        threads: int,
+        scheduler: str | None = None,
+        spread_above: int = SPREAD_ABOVE,
+        still_seconds: float = STILL_SECONDS,
+    ) -> None:
         self._devices = devices
         self._threads = threads
         self._scheduler = scheduler
+        self._still_seconds = still_seconds
+        self._hung: list[object] = []
+        self._topic = f"samu-batch-{uuid.uuid4().hex}"  # a cluster that is joined may serve several runs
+        several = len(devices) > 1 or scheduler is not None
+        self.spread: Spread | None = (
+            Spread(partial(over_workers, topic=self._topic), above=spread_above) if several else None
+        )
 
     def map(
         self,
@@ -93,12 +115,17 @@ class DaskExecutor:
         try:
             with dask.config.set(SETTINGS), self._client() as client:
                 client.register_plugin(LogHere(logging.getLogger("samu_batch").level))
-                work = partial(_on_worker, process, _heard(client, progress))
+                client.register_plugin(Watchdog(self._topic, seconds=self._still_seconds))
+                work = partial(_on_worker, process, self._topic)
+                client.subscribe_topic(self._topic, _hearing(progress))
+                client.subscribe_topic(self._topic + STILL, self._hung.append)
                 if alone:
-                    yield from (_alone(client, work, task) for task in tasks)
+                    yield from (_alone(client, work, task, hung=self._hung) for task in tasks)
                 else:
                     workers = partial(workers_running, client)
-                    yield from _windowed(client, work, tasks, running, workers=workers, progress=progress)
+                    yield from _windowed(
+                        client, work, tasks, running, workers=workers, progress=progress, hung=self._hung
+                    )
         finally:
             if self._scheduler is None:  # the workers are gone, also where they were stopped at work
                 for task in running.values():
@@ -195,32 +222,29 @@ class LogHere(WorkerPlugin):  # type: ignore[misc]
         logging.getLogger("samu_batch").setLevel(self._level)
 
 
-def _heard(client: Client, progress: Listener) -> str:
-    """Pass on to ``progress`` what workers tell; return the topic under which they do."""
-    topic = f"samu-batch-{uuid.uuid4().hex}"  # a cluster that is joined may serve several runs
+def _hearing(progress: Listener) -> Callable[[tuple[float, Iterable[Iterable[object]]]], None]:
+    """Return what passes on to ``progress`` what workers tell: of a map that several have, the sum."""
+    parts: dict[str, dict[str, MapEvent]] = {}
 
     def hear(event: tuple[float, Iterable[Iterable[object]]]) -> None:
         for values in event[1]:
-            progress(MapEvent(*values))  # type: ignore[arg-type]  # as _telling packed them
+            told = MapEvent(*values)  # type: ignore[arg-type]  # as the worker packed them
+            if told.stage != "enhance" or not told.total:
+                parts.pop(told.id, None)
+                progress(told)
+                continue
+            shares = parts.setdefault(told.id, {})
+            shares[told.worker] = told
+            done, skipped = (sum(getattr(share, name) for share in shares.values()) for name in ("done", "skipped"))
+            progress(replace(told, done=done, skipped=skipped))
 
-    client.subscribe_topic(topic, hear)
-    return topic
+    return hear
 
 
 def _on_worker(process: Callable[[MapTask, Listener], MapReport], topic: str, task: MapTask) -> MapReport:
     """Run one task, in a worker, and tell the driver about it."""
-    told = _telling(topic, str(get_worker().name))
-    try:
+    with at_work(topic, task.entry.id) as told:
         return process(task, told)
-    finally:
-        told.forget(task.entry.id)
-
-
-@cache
-def _telling(topic: str, name: str) -> Throttled:
-    """Return what tells the driver, one for all tasks of a worker."""
-    worker = get_worker()
-    return Throttled(lambda events: worker.log_event(topic, [astuple(replace(event, worker=name)) for event in events]))
 
 
 def _windowed(
@@ -231,6 +255,7 @@ def _windowed(
     *,
     workers: Callable[[], int],
     progress: Listener,
+    hung: Sequence[object],
 ) -> Iterator[MapReport]:
     """Yield reports as they finish; ``running`` is kept to what is in flight, a few tasks for each of ``workers()``."""
     waiting = iter(tasks)
@@ -262,18 +287,23 @@ def _windowed(
         else:
             yield future.result()
     for task in suspects:
-        yield _alone(client, work, task)
+        yield _alone(client, work, task, hung=hung)
 
 
-def _alone(client: Client, work: Callable[[MapTask], MapReport], task: MapTask) -> MapReport:
-    """Run a suspect with nothing beside it, so that the next loss is its own."""
+def _alone(client: Client, work: Callable[[MapTask], MapReport], task: MapTask, *, hung: Sequence[object]) -> MapReport:
+    """Run a suspect with nothing beside it, so that the next loss is its own.
+
+    ``hung`` grows when a worker ends itself because nothing moves.
+    """
     from samu_batch.journal import failed_outside
 
+    before = len(hung)
     for _ in range(LOSSES_ALONE):
         try:
             report: MapReport = client.submit(work, task, pure=False).result()
         except KilledWorker:
             continue
         return report
-    error = WorkerLostError(f"the worker process died {LOSSES_ALONE} times while it had this map alone")
+    why = "was ended because nothing moved any more, or died" if len(hung) > before else "died"
+    error = WorkerLostError(f"the worker process {why}, {LOSSES_ALONE} times while it had this map alone")
     return failed_outside(task, error)

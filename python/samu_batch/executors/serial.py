@@ -9,12 +9,15 @@ from samu_batch.events import nobody
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from samu_batch.cubes import Spread
     from samu_batch.events import Listener
     from samu_batch.task import MapReport, MapTask
 
 
 class SerialExecutor:
     """Runs every task in turn, here."""
+
+    spread: Spread | None = None
 
     def map(
         self,

@@ -65,6 +65,30 @@ impl CubeReader {
         })
     }
 
+    /// Read only the `part`-th of `of` parts of nearly as many cubes: whole layers, each in one part.
+    ///
+    /// # Errors
+    /// If there is no such part.
+    pub fn part(mut self, part: usize, of: usize) -> Result<Self> {
+        if part >= of {
+            return Err(Error::Range {
+                what: "part",
+                value: part as f64,
+                range: "one of the parts",
+            });
+        }
+        let cubes = self.grid.cubes();
+        let mut before = 0;
+        self.layers.reverse();
+        self.layers.retain(|layer| {
+            let kept = before * of / cubes == part;
+            before += cubes_of(layer);
+            kept
+        });
+        self.layers.reverse();
+        Ok(self)
+    }
+
     /// All-zero cubes passed over so far.
     #[must_use]
     pub const fn skipped(&self) -> usize {
@@ -80,13 +104,7 @@ impl CubeReader {
     /// Cubes that may still come.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        let cubes = |[first, last]: &[[usize; 3]; 2]| {
-            [0, 1, 2]
-                .map(|axis| last[axis] + 1 - first[axis])
-                .iter()
-                .product::<usize>()
-        };
-        self.left.len() + self.layers.iter().map(cubes).sum::<usize>()
+        self.left.len() + self.layers.iter().map(cubes_of).sum::<usize>()
     }
 
     /// Fill `batch`, cube after cube, and return their numbers: fewer than it holds only when there are no more.
@@ -259,6 +277,14 @@ fn layers(counts: [usize; 3]) -> Vec<[[usize; 3]; 2]> {
     across
         .flat_map(|([y0, y1], [x0, x1])| (0..depth).map(move |z| [[z, y0, x0], [z, y1, x1]]))
         .collect()
+}
+
+/// Cubes from the first to the last of a layer.
+fn cubes_of([first, last]: &[[usize; 3]; 2]) -> usize {
+    [0, 1, 2]
+        .map(|axis| last[axis] + 1 - first[axis])
+        .iter()
+        .product()
 }
 
 /// First and last of groups of nearly equal size, none larger than a pencil.

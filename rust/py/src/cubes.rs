@@ -27,18 +27,21 @@ type Batch<'py> = (Vec<usize>, Bound<'py, PyArray5<f32>>);
 #[pymethods]
 impl CubeReader {
     #[new]
-    #[pyo3(signature = (volume, grid, *, batch, scale, threads))]
+    #[pyo3(signature = (volume, grid, *, batch, scale, threads, part = (0, 1)))]
     fn new(
         volume: &Volume,
         grid: &CubeGrid,
         batch: usize,
         scale: Option<f32>,
         threads: usize,
+        part: (usize, usize),
     ) -> PyResult<Self> {
         if batch == 0 {
             return Err(PyValueError::new_err("batch is 0, not a positive number"));
         }
-        let reader = core::CubeReader::new(Arc::clone(&volume.0), grid.0, scale).or_raise()?;
+        let reader = core::CubeReader::new(Arc::clone(&volume.0), grid.0, scale)
+            .and_then(|reader| reader.part(part.0, part.1))
+            .or_raise()?;
         Ok(Self {
             reader: Mutex::new(reader),
             cube: grid.0.cube(),
