@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 from samu_batch._cctbx import TABLE, Pair, load_pair
@@ -26,28 +27,30 @@ FINE = (-20, -15, -10, -5, 5, 10, 15, 20)
 def figures(pair: Pair, *, resolution: float, sharpen: bool) -> dict[str, Any]:
     """Return the figures of a pair, and with ``sharpen`` those after the best global B factor."""
     flat = pair.with_flat_b(FLAT_B)
-    sharp = _five(flat, resolution=SHARP, keep=sharpen)
+    sharp, own = _five(flat, resolution=SHARP), _five(pair, resolution=resolution)
+    names = ("cc_mask", "cc_box", "cc_volume", "cc_peaks")
     found = {
-        "cc_mask": sharp.cc_mask,
-        "cc_box": sharp.cc_box,
+        **{name: getattr(sharp, name) for name in names},
+        **{f"{name}_own": getattr(own, name) for name in names},
         "d_fsc_05": _masked_fsc(pair, resolution=resolution),
         "d_fsc_05_flat": _masked_fsc(flat, resolution=resolution),
-        "cc_box_own": _five(pair, resolution=resolution).cc_box,
     }
-    return found | (_best_b(flat, sharp.map_calc, resolution=resolution) if sharpen else {})
+    if not sharpen:
+        return found
+    best, sharpened = _best_b(flat, sharp.map_calc, resolution=resolution)
+    after = figures(replace(pair, map_data=sharpened), resolution=resolution, sharpen=False)
+    return found | best | {"after_best_b": after}
 
 
-def _five(pair: Pair, *, resolution: float, keep: bool = False) -> Any:
+def _five(pair: Pair, *, resolution: float) -> Any:
     from mmtbx.maps.correlation import five_cc
 
     return five_cc(
         map=pair.map_data,
         xray_structure=pair.structure,
         d_min=resolution,
-        keep_map_calc=keep,
+        keep_map_calc=True,
         compute_cc_box=True,
-        compute_cc_volume=False,
-        compute_cc_peaks=False,
     ).result
 
 
@@ -66,8 +69,10 @@ def _masked_fsc(pair: Pair, *, resolution: float) -> float | None:
     return found
 
 
-def _best_b(pair: Pair, reference: Any, *, resolution: float) -> dict[str, Any]:
+def _best_b(pair: Pair, reference: Any, *, resolution: float) -> tuple[dict[str, Any], Any]:
     """Find the global B factor that brings the map closest to ``reference``: by CC_mask, and by CC_box.
+
+    Returned are both, and the map after that which is best by CC_mask.
 
     Sharpening amplifies noise, so a low-pass belongs to it: to the reference's resolution or to the map's own, the
     better of the two.
@@ -85,9 +90,12 @@ def _best_b(pair: Pair, reference: Any, *, resolution: float) -> dict[str, Any]:
     )
     tried: dict[tuple[float, int], dict[str, float]] = {}
 
-    def attempt(d_min: float, b: int) -> None:
+    def filtered(d_min: float, b: int) -> Any:
         scaled = spectrum.resolution_filter(d_min=d_min).apply_debye_waller_factors(b_iso=b)
-        sharpened = miller.fft_map(crystal_gridding=gridding, fourier_coefficients=scaled).real_map_unpadded()
+        return miller.fft_map(crystal_gridding=gridding, fourier_coefficients=scaled).real_map_unpadded()
+
+    def attempt(d_min: float, b: int) -> None:
+        sharpened = filtered(d_min, b)
         tried[d_min, b] = {
             "cc_mask": from_map_map_selection(map_1=sharpened, map_2=reference, selection=inside),
             "cc_box": from_map_map(map_1=sharpened, map_2=reference),
@@ -95,14 +103,14 @@ def _best_b(pair: Pair, reference: Any, *, resolution: float) -> dict[str, Any]:
 
     for d_min, b in itertools.product({SHARP, resolution}, COARSE):
         attempt(d_min, b)
-    best = {}
-    for name in ("cc_mask", "cc_box"):
+    best: dict[str, Any] = {}
+    for name in ("cc_box", "cc_mask"):
         d_min, near = max(tried, key=lambda at, name=name: tried[at][name])  # type: ignore[misc]
         for step in FINE:
             attempt(d_min, near + step)
         d_min, b = max(tried, key=lambda at, name=name: tried[at][name])  # type: ignore[misc]
         best[f"best_b_{name}"] = {"cc": tried[d_min, b][name], "b": b, "d_min": d_min}
-    return best
+    return best, filtered(d_min, b)
 
 
 def _inside(pair: Pair, shape: tuple[int, int, int]) -> Any:

@@ -18,8 +18,14 @@ METRICS = {
     "d_fsc_05": ("FSC=0.5", 2, -1),
     "d_fsc_05_flat": ("FSC=0.5 flat B", 2, -1),
     "cc_box_own": ("CC_box own B", 3, 1),
+    "cc_volume": ("CC_volume", 3, 1),
+    "cc_peaks": ("CC_peaks", 3, 1),
+    "cc_mask_own": ("CC_mask own B", 3, 1),
+    "cc_volume_own": ("CC_volume own B", 3, 1),
+    "cc_peaks_own": ("CC_peaks own B", 3, 1),
 }
 """Title, decimals, and whether more or less is better."""
+OF_EACH_MAP = ("cc_mask", "cc_box", "d_fsc_05", "d_fsc_05_flat", "cc_box_own")
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,17 @@ class Row:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the figures as a markdown table, one row per map, before -> after."""
-    titles = [title for title, _, _ in METRICS.values()]
+    titles = [METRICS[name][0] for name in OF_EACH_MAP]
     lines = [f"| map | A | {' | '.join(titles)} | best B: CC_mask | best B: CC_box |", "|---" * (4 + len(titles)) + "|"]
     for row in rows:
-        cells = [_change(row.before[name], row.after[name], METRICS[name][1]) for name in METRICS]
+        cells = [_change(row.before[name], row.after[name], METRICS[name][1]) for name in OF_EACH_MAP]
         best = [row.before[f"best_b_{name}"] for name in ("cc_mask", "cc_box")]
         cells += [f"{found['cc']:.3f} ({found['b']})" for found in best]
         lines.append(f"| {row.pair.name} | {row.pair.resolution} | {' | '.join(cells)} |")
     before, after = [row.before for row in rows], [row.after for row in rows]
     means = [
-        _change(_mean(of[name] for of in before), _mean(of[name] for of in after), METRICS[name][1]) for name in METRICS
+        _change(_mean(of[name] for of in before), _mean(of[name] for of in after), METRICS[name][1])
+        for name in OF_EACH_MAP
     ]
     means += [f"{_mean(row.before[f'best_b_{name}']['cc'] for row in rows):.3f}" for name in ("cc_mask", "cc_box")]
     return "\n".join([*lines, f"| mean | | {' | '.join(means)} |"])

@@ -17,6 +17,7 @@ that grid cannot hold a map at 3 A, and ``--grid model`` is the fairer one. For 
 - FSC=0.5: where the masked FSC with the model first falls to 0.5, in A (smaller is better), with the model's own B
   factors and with the flat one; no radial scaling of the map, so no sharpening, changes it;
 - CC_box own B: with the model's map at the reported resolution, B factors as deposited (see docs/evaluate.md);
+- in the means and in JSON also CC_volume and CC_peaks, against both references;
 - best B: CC_mask and CC_box of the first kind after the best single B factor and low-pass (3 A or the reported
   resolution), found per map against the model: an upper bound for global sharpening.
 
