@@ -15,7 +15,7 @@ from samu_batch.files import remove_partials, write_whole
 from samu_batch.map_names import OWN_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
     from samu_batch.run_directory import RunDirectory
     from samu_batch.task import MapReport
@@ -62,45 +62,60 @@ class BatchStatus:
 
 def batch_status(run: RunDirectory) -> BatchStatus:
     """Count the receipts of a run; works while it is going."""
-    reports = list(run.receipts())
-    kinds = Counter(report.kind for report in reports)
-    done = kinds.pop("done", 0)
-    return BatchStatus(total=len(run.entries), done=done, failed=dict(kinds.most_common()), rate=_rate(reports))
+    return _counted(run.receipts(), total=len(run.entries))
 
 
 def write_reports(run: RunDirectory) -> list[MapReport]:
     """Rebuild ``failed.txt``, ``report.jsonl`` and ``report.html`` from the receipts; return what failed."""
     for name in OWN_NAMES:
         remove_partials(run.path / name)
-    reports = list(run.receipts())
-    lines = (json.dumps(json.loads(report.to_json())) for report in reports)
-    write_whole(run.path / "report.jsonl", "".join(line + "\n" for line in lines))
-    write_whole(run.path / "report.html", _page(run, reports))
-    return run.write_failed()
+    lines: list[str] = []
+    rows: list[list[object]] = []
+    failed: list[MapReport] = []
+
+    def noted() -> Iterator[MapReport]:
+        # One pass, and none is kept: there may be tens of thousands.
+        for report in run.receipts():
+            lines.append(report.to_json(indent=None))
+            rows.append(_row(report))
+            if not report.done:
+                failed.append(report)
+            yield report
+
+    status = _counted(noted(), total=len(run.entries))
+    write_whole(run.path / "report.jsonl", "".join(lines))
+    write_whole(run.path / "report.html", _page(run, status, rows))
+    run.write_failed(failed)
+    return failed
 
 
-def _rate(reports: Sequence[MapReport]) -> float | None:
+def _counted(reports: Iterable[MapReport], *, total: int) -> BatchStatus:
+    kinds: Counter[str] = Counter()
+    spans: list[tuple[float, float]] = []
+    for report in reports:
+        kinds[report.kind] += 1
+        if report.started and report.finished:
+            start, end = (datetime.fromisoformat(each).timestamp() for each in (report.started, report.finished))
+            spans.append((start, end))
+    done = kinds.pop("done", 0)
+    return BatchStatus(total=total, done=done, failed=dict(kinds.most_common()), rate=_rate(spans))
+
+
+def _rate(spans: list[tuple[float, float]]) -> float | None:
     """Return maps per hour while any map was in work: a night between two runs does not count."""
-    spans = sorted(
-        (datetime.fromisoformat(report.started).timestamp(), datetime.fromisoformat(report.finished).timestamp())
-        for report in reports
-        if report.started and report.finished
-    )
     busy, until = 0.0, 0.0
-    for start, end in spans:
+    for start, end in sorted(spans):
         busy += max(0.0, end - max(start, until))
         until = max(until, end)
     return len(spans) / busy * 3600 if busy > 0 else None
 
 
-def _page(run: RunDirectory, reports: Sequence[MapReport]) -> str:
-    status, settings = batch_status(run), run.settings or {}
+def _page(run: RunDirectory, status: BatchStatus, rows: list[list[object]]) -> str:
+    settings = run.settings or {}
     failures = "".join(
         f"<tr><td>{html.escape(kind)}</td><td>{count}</td><td>{html.escape(WHAT_TO_DO.get(kind, ''))}</td></tr>"
         for kind, count in status.failed.items()
     )
-    # Rows travel as JSON and are drawn as the reader scrolls: ten thousand stay usable.
-    rows = json.dumps([_row(report) for report in reports]).replace("<", "\\u003c")
     template = resources.files("samu_batch").joinpath("report.html").read_text()
     values = {
         "NAME": html.escape(run.path.absolute().name),
@@ -112,7 +127,8 @@ def _page(run: RunDirectory, reports: Sequence[MapReport]) -> str:
         "LEFT": str(status.left),
         "RATE": f"{status.rate:.{0 if status.rate >= 100 else 1}f}" if status.rate else "-",
         "FAILURES": failures or "<tr><td colspan=3>none</td></tr>",
-        "ROWS": rows,
+        # Drawn as the reader scrolls: ten thousand stay usable.
+        "ROWS": json.dumps(rows).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda slot: values[slot[1]], template)
 

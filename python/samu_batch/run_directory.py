@@ -164,16 +164,14 @@ class RunDirectory:
             if report is not None:
                 yield report
 
-    def write_failed(self) -> list[MapReport]:
-        """Rebuild ``failed.txt`` from the receipts and return what failed."""
-        failed = [report for report in self.receipts() if not report.done]
+    def write_failed(self, failed: Sequence[MapReport]) -> None:
+        """Rebuild ``failed.txt`` of the receipts of what failed."""
         path = self.path / FAILED
         if not failed:
             path.unlink(missing_ok=True)
-            return []
+            return
         lines = [f"{_list_line(report)}  # {report.kind}: {' '.join(report.message.split())}" for report in failed]
         write_whole(path, "\n".join(lines) + "\n")
-        return failed
 
 
 def read_receipt(path: Path) -> MapReport | None:

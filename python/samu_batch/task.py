@@ -124,9 +124,9 @@ class MapReport:
         """Whether the enhanced map exists."""
         return self.kind == "done"
 
-    def to_json(self) -> str:
-        """Return the receipt's text."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+    def to_json(self, *, indent: int | None = 1) -> str:
+        """Return the receipt's text; with ``indent`` None in one line."""
+        return json.dumps(dataclasses.asdict(self), indent=indent) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> MapReport:

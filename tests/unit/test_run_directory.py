@@ -91,17 +91,21 @@ def test_a_damaged_receipt_is_none(tmp_path, text):
     assert read_receipt(tmp_path / "receipt.json" / "below") is None
 
 
+def failed(run):
+    return [report for report in run.receipts() if not report.done]
+
+
 def test_failed_txt_is_rebuilt_from_the_receipts(tmp_path):
     run = begun(tmp_path, entry("a"), entry("b"), entry("EMD-1234", "EMD-1234", "emdb"), entry("d"))
     receive(run, entry("a"))
     receive(run, entry("b"), "truncated", "short\n by 7")
     receive(run, entry("EMD-1234", "EMD-1234", "emdb"), "fetch", "no answer")
-    assert [report.id for report in run.write_failed()] == ["b", "EMD-1234"]
+    run.write_failed(failed(run))
     lines = (tmp_path / "failed.txt").read_text().splitlines()
     assert lines == ["/maps/b.mrc  # truncated: short by 7", "EMD-1234  # fetch: no answer"]
     receive(run, entry("b"))
     receive(run, entry("EMD-1234", "EMD-1234", "emdb"))
-    run.write_failed()
+    run.write_failed(failed(run))
     assert not (tmp_path / "failed.txt").exists()
 
 
@@ -112,7 +116,7 @@ def test_failed_txt_is_a_list_of_the_same_maps_whatever_their_names(tmp_path, na
     run = begun(tmp_path, odd, sane)
     receive(run, odd, "truncated", "a # b, 'c'")
     receive(run, sane, "truncated", "short")
-    run.write_failed()
+    run.write_failed(failed(run))
     read = parse_entries([str(tmp_path / "failed.txt")], run_entries=lambda path: RunDirectory(path).entries)
     # What a line cannot say is left to `--retry-failed` on the RUN, never said wrongly.
     assert read in ([odd, sane], [sane])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -50,7 +49,7 @@ def work(
             reports = _reports(todo, executor, allowance, progress=progress.tell)
             for report in progress.watch(reports):
                 if as_json:
-                    click.echo(json.dumps(json.loads(report.to_json())))
+                    click.echo(report.to_json(indent=None), nl=False)
                 if reason := _why_stop(report, tasks[report.id]):
                     click.echo(f"stopped: {reason}; the same command goes on from here", err=True)
                     return EXIT_STOPPED_EARLY
@@ -120,16 +119,19 @@ def conclude(
     from samu_batch.errors import StoreError
     from samu_batch.run_directory import read_receipt
 
-    reports = [receipt for task in tasks if (receipt := read_receipt(task.receipt)) is not None]
-    failed = [receipt for receipt in reports if not receipt.done]
+    finished, failed = 0, []
+    for task in tasks:
+        if (receipt := read_receipt(task.receipt)) is not None:
+            finished += 1
+            failed += [] if receipt.done else [receipt]
     if run is not None and write_reports:
         try:
             report.write_reports(run)
         except StoreError as error:
             click.echo(f"no report: {error}; samu-batch report {run.path} writes it later", err=True)
     if not as_json:
-        _summarise(run, tasks, reports, failed, written=write_reports)
-    if len(reports) < len(tasks):
+        _summarise(run, tasks, finished, failed, written=write_reports)
+    if finished < len(tasks):
         return EXIT_STOPPED_EARLY
     return EXIT_SOME_FAILED if len(failed) > allowed(max_failures, len(tasks)) else 0
 
@@ -148,15 +150,14 @@ def _why_stop(report: MapReport, task: MapTask) -> str:
 def _summarise(
     run: RunDirectory | None,
     tasks: Sequence[MapTask],
-    reports: Sequence[MapReport],
+    finished: int,
     failed: Sequence[MapReport],
     *,
     written: bool,
 ) -> None:
-    left = len(tasks) - len(reports)
+    left = len(tasks) - finished
     click.echo(
-        f"{len(reports) - len(failed)} of {len(tasks)} maps done, {len(failed)} failed"
-        + (f", {left} left" * (left > 0))
+        f"{finished - len(failed)} of {len(tasks)} maps done, {len(failed)} failed" + (f", {left} left" * (left > 0))
     )
     if run is not None and not written:
         click.echo(f"samu-batch report {run.path} writes the report of all tasks")
@@ -164,5 +165,5 @@ def _summarise(
         click.echo(f"report: {run.path / 'report.html'}")
         if failed:
             click.echo(f"failed: {run.path / 'failed.txt'}")
-    elif reports:
+    elif finished:
         click.echo(f"{failed[0].kind}: {failed[0].message}" if failed else tasks[0].output)
