@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samu_batch.batch import clear
+from samu_batch.cubes import SPREAD_ABOVE
 from samu_batch.errors import TimeLimitError
 from samu_batch.journal import failed_outside
 from samu_batch.progress import duration
@@ -87,23 +88,32 @@ class Allowance:
         that finish tell a better one.
     in_flight
         Maps that share one engine.
+    workers
+        Workers that a huge map is spread over.
     """
 
     def __init__(
-        self, limit: TimeLimit, *, pace: float | None, in_flight: int = 1, now: Callable[[], float] = time.time
+        self,
+        limit: TimeLimit,
+        *,
+        pace: float | None,
+        in_flight: int = 1,
+        workers: int = 1,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.held = 0
         self._limit = limit
         self._alone = pace
         self._pace = None if pace is None else pace * in_flight
         self._seconds = self._cubes = 0.0
+        self._workers = workers
         self._now = now
 
     def refuse(self, decisions: Iterable[Decision]) -> Iterator[MapReport]:
         """Fail the maps that need more than the whole limit, and yield their reports."""
         for decision in decisions:
             if self._too_long(decision):
-                needed = (decision.cubes or 0) * (self._alone or 0.0)
+                needed = self._cubes_each(decision.cubes) * (self._alone or 0.0)
                 error = TimeLimitError(
                     f"needs about {duration(needed)}; the time limit leaves {duration(self._limit.usable)} in all"
                 )
@@ -115,7 +125,7 @@ class Allowance:
         for decision in decisions:
             if self._too_long(decision):
                 continue
-            if (decision.cubes or 0) * (self._pace or 0.0) > self._limit.left(self._now()):
+            if self._cubes_each(decision.cubes) * (self._pace or 0.0) > self._limit.left(self._now()):
                 self.held += 1
             else:
                 yield decision
@@ -125,9 +135,14 @@ class Allowance:
         for report in reports:
             if report.done and report.cubes:
                 self._seconds += sum(report.seconds.values()) - report.seconds.get("fetch", 0.0)
-                self._cubes += report.cubes
+                self._cubes += self._cubes_each(report.cubes)
                 self._pace = self._seconds / self._cubes
             yield report
 
     def _too_long(self, decision: Decision) -> bool:
-        return (decision.cubes or 0) * (self._alone or 0.0) > self._limit.usable
+        return self._cubes_each(decision.cubes) * (self._alone or 0.0) > self._limit.usable
+
+    def _cubes_each(self, cubes: int | None) -> float:
+        """Return the cubes of a map that one worker does."""
+        cubes = cubes or 0
+        return cubes / self._workers if cubes > SPREAD_ABOVE else cubes

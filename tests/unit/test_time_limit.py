@@ -3,6 +3,7 @@
 import pytest
 
 from samu_batch.batch import Decision
+from samu_batch.cubes import SPREAD_ABOVE
 from samu_batch.entries import Entry
 from samu_batch.run_directory import RunDirectory
 from samu_batch.task import MapOptions, MapReport
@@ -71,6 +72,14 @@ def test_maps_in_flight_share_the_engine(decide):
     shared = Allowance(LIMIT, pace=1.0, in_flight=3, now=Clock())
     assert not names(shared.admit(decisions))
     assert not list(shared.refuse(decisions))  # alone it would fit
+
+
+def test_a_huge_map_is_shared_by_the_workers(decide):
+    huge, large = decide("huge", SPREAD_ABOVE + 2), decide("large", SPREAD_ABOVE)
+    allowance = Allowance(LIMIT, pace=80 / SPREAD_ABOVE, workers=2, now=Clock())
+    assert names(allowance.admit([huge, large])) == ["huge", "large"]  # 40 s and 80 s of 90
+    [_] = allowance.watch([done(huge, 80.0)])
+    assert names(allowance.admit([huge, large])) == ["huge"]  # twice as slow: the large one takes 160 s
 
 
 @pytest.mark.parametrize("prefix", ["SLURM", "SAMU"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samu_batch.cli.options import read_entries, read_spec, run_options, take_map_options
+from samu_batch.cli.options import any_huge, read_entries, read_spec, run_options, take_map_options
 from samu_batch.cli.outcome import allowance, conclude, work
 from samu_batch.cli.runs import begin, inherit, refuse, run_directory, take_shard, tasks_of
 from samu_batch.cli.settings import CommandError, SettingsCommand
@@ -57,7 +57,9 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
     listed = inherit(values, run, listed)
     mine = take_shard(values["shard"], run, listed)
     dask = _with_dask(values)
-    options, devices = take_map_options(values, maps=len(mine) if dask else 1)
+    options, devices = take_map_options(
+        values, maps=len(mine) if dask else 1, huge=lambda options: dask and any_huge(mine, options)
+    )
     dask = dask and (len(devices) > 1 or values["executor"] == "dask" or values["scheduler"] is not None)
     options = replace(options, update=values["update"], memory=options.memory // (_in_flight() if dask else 1))
     spec = read_spec(options)
@@ -75,7 +77,9 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
         with stopping_signals():
             if run is not None:
                 begin(run, listed, spec, options, shared=values["shard"] is not None)
-            status = _work(decisions, executor, values, allowance=allowance(decisions, options, dask=dask))
+            status = _work(
+                decisions, executor, values, allowance=allowance(decisions, options, workers=len(devices), dask=dask)
+            )
     except Stopped as stopped:
         click.echo("stopped by a signal; the same command goes on from here", err=True)
         status = stopped.status
@@ -125,9 +129,12 @@ def _executor(
 
     waiting = sum(decision.run for decision in decisions)
     if dask:
+        from samu_batch.cubes import SPREAD_ABOVE
         from samu_batch.executors.dask import DaskExecutor
 
-        return DaskExecutor(devices[: max(1, waiting)], threads=options.threads, scheduler=scheduler)
+        if not any(decision.run and (decision.cubes or 0) > SPREAD_ABOVE for decision in decisions):
+            devices = devices[: max(1, waiting)]
+        return DaskExecutor(devices, threads=options.threads, scheduler=scheduler)
     from samu_batch.executors.serial import SerialExecutor
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -121,32 +122,41 @@ def run_options(command: F) -> F:
     return _decorated(command, _RUN[:1] + _SOURCE + _MAP + _RUN[1:])
 
 
-def take_map_options(values: dict[str, Any], *, maps: int) -> tuple[MapOptions, tuple[str, ...]]:
-    """Remove the shared options from ``values``; return them with one device per worker, at most one per map."""
+def take_map_options(
+    values: dict[str, Any], *, maps: int, huge: Callable[[MapOptions], bool] = lambda _: False
+) -> tuple[MapOptions, tuple[str, ...]]:
+    """Remove the shared options from ``values``; return them with one device per worker.
+
+    There are at most as many workers as ``maps``, unless one of them is so ``huge`` that all can work on it.
+    """
     from samu_batch.emdb import DEFAULT_MIRRORS
     from samu_batch.machine import chosen_devices, cores, default_memory
     from samu_batch.task import MapOptions
 
     try:
-        devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))[: max(1, maps)]
+        devices = chosen_devices(values.pop("devices"), workers=values.pop("workers"))
     except ValueError as error:
         raise CommandError(str(error)) from error
+    threads, memory = values.pop("threads"), values.pop("memory")
     options = MapOptions(
         model=values.pop("model"),
         engine=values.pop("engine"),
         device="cpu" if devices[0] == "cpu" else "cuda",
-        threads=values.pop("threads") or max(1, cores() // len(devices)),
         grid=values.pop("grid"),
         format=values.pop("format_"),
         batch=values.pop("batch"),
-        memory=values.pop("memory") or default_memory(len(devices)),
         max_voxels=values.pop("max_voxels"),
         mirrors=tuple(values.pop("mirrors")) or DEFAULT_MIRRORS,
         offline=values.pop("offline"),
         cache=_absolute(values.pop("cache")),
         scratch=_absolute(values.pop("scratch")),
     )
-    return options, devices
+    if len(devices) > maps and not huge(options):
+        devices = devices[: max(1, maps)]
+    share = replace(
+        options, threads=threads or max(1, cores() // len(devices)), memory=memory or default_memory(len(devices))
+    )
+    return share, devices
 
 
 def _absolute(folder: Path | None) -> Path | None:
@@ -168,6 +178,15 @@ def read_spec(options: MapOptions) -> ModelSpec:
         return ModelSpec.load("identity" if options.engine == "identity" else options.model)
     except SamuError as error:
         raise CommandError(str(error)) from error
+
+
+def any_huge(entries: Sequence[Entry], options: MapOptions) -> bool:
+    """Whether a map is to be spread over all workers."""
+    from samu_batch.cost import predicted_cubes
+    from samu_batch.cubes import SPREAD_ABOVE
+
+    spec = read_spec(options)
+    return any((predicted_cubes(entry, spec=spec, options=options) or 0) > SPREAD_ABOVE for entry in entries)
 
 
 def read_entries(arguments: Sequence[str]) -> list[Entry]:

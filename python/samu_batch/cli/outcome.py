@@ -65,7 +65,7 @@ def work(
     return 0
 
 
-def allowance(decisions: Sequence[Decision], options: MapOptions, *, dask: bool) -> Allowance | None:
+def allowance(decisions: Sequence[Decision], options: MapOptions, *, workers: int, dask: bool) -> Allowance | None:
     """Return what a scheduler's time limit allows, with the engine's pace; None where no limit is known."""
     from samu_batch.time_limit import Allowance, TimeLimit
 
@@ -77,7 +77,7 @@ def allowance(decisions: Sequence[Decision], options: MapOptions, *, dask: bool)
         return Allowance(limit, pace=pace)
     from samu_batch.executors.dask import IN_FLIGHT
 
-    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT)
+    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT, workers=workers)
 
 
 def _pace(options: MapOptions, *, dask: bool) -> float | None:

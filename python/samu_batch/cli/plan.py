@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from samu_batch.cli.options import map_options, read_entries, read_spec, take_map_options
+from samu_batch.cli.options import any_huge, map_options, read_entries, read_spec, take_map_options
 from samu_batch.cli.settings import CommandError, SettingsCommand
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
     from samu_batch.errors import SamuError
 
     listed = read_entries(entries)
-    options, devices = take_map_options(values, maps=len(listed))
+    options, devices = take_map_options(values, maps=len(listed), huge=partial(any_huge, listed))
     spec = read_spec(options)
     costs: dict[str, MapCost | str] = {}
     for entry in listed:
