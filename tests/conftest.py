@@ -108,7 +108,7 @@ def make_model():
         weights = {key: value.astype(np.float16) for key, value in weights.items()}
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{name}.onnx"
-        onnx.save(_network(onnx, weights, poison=poison), file)
+        onnx.save(_network(onnx, weights, poison=poison, cube=cube), file)
         sidecar = folder / f"{name}.json"
         values = {"format": 1, "name": name, "file": file.name, "cube": cube, "core": core, "spacing": spacing}
         values["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -119,7 +119,7 @@ def make_model():
     return make
 
 
-def _network(onnx, weights, *, poison):
+def _network(onnx, weights, *, poison, cube):
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     nodes = [helper.make_node("Cast", [key], [f"{key}.f32"], to=float32) for key in weights]
     source = "cubes"
@@ -130,7 +130,7 @@ def _network(onnx, weights, *, poison):
         source = target
     if poison:
         nodes[-1:] = [helper.make_node("Div", ["last.out", "nought"], ["enhanced"])]
-    shape = ["batch", 1, "depth", "height", "width"]
+    shape = ["batch", 1, cube, cube, cube]
     initialisers = [onnx.numpy_helper.from_array(value, key) for key, value in weights.items()]
     initialisers += [onnx.numpy_helper.from_array(np.zeros(1, np.float32), "nought")] if poison else []
     graph = helper.make_graph(

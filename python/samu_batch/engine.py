@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,10 +95,21 @@ def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -
     try:
         spec.check_weights()
         engine: Engine = found[name].load()(spec, device=device, threads=threads)
-        if spec.golden is not None and name != IDENTITY:
-            spec.golden.check(engine.run, cube=spec.cube)
+        with _closing_on_error(engine):
+            if spec.golden is not None and name != IDENTITY:
+                spec.golden.check(engine.run, cube=spec.cube)
     except ImportError as error:
         raise EngineError(f"{name} is not installed: {error}") from error
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, MemoryError) as error:
         raise EngineError(f"{name} cannot run here: {error}") from error
     return engine
+
+
+@contextmanager
+def _closing_on_error(engine: Engine) -> Iterator[None]:
+    """Free the device of an engine that is not used: the one that is used instead may need it."""
+    try:
+        yield
+    except BaseException:
+        engine.close()
+        raise
