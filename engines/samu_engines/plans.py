@@ -66,6 +66,14 @@ class EnginePlan:
         """Sixteen digits that no other plan has."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
+    def facts(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """Return one line."""
+        return f"{self.model}, {self.batch} cubes at once, {self.gpu}, TensorRT {self.builder}, driver {self.driver}"
+
     def difference(self, other: EnginePlan) -> str:
         """Say what differs from another, for messages; empty where nothing does."""
         mine, theirs = asdict(self), asdict(other)

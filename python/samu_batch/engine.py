@@ -12,6 +12,7 @@ from samu_batch.model import IDENTITY, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from importlib.metadata import EntryPoint
 
     import numpy as np
     from numpy.typing import NDArray
@@ -86,23 +87,62 @@ def load_engine(
     raise EngineError("no engine can run here: " + "; ".join(f"{name}: {reason}" for name, reason in refused.items()))
 
 
+def prepare_engine(model: str | ModelSpec, *, engine: str, batch: int | None = None) -> dict[str, Any]:
+    """Let an engine do beforehand what takes long at its first start: compile the model for the GPU that is here.
+
+    Parameters
+    ----------
+    model, engine
+        The model, and an engine that compiles.
+    batch
+        Cubes at once; None leaves the number to the engine.
+
+    Raises
+    ------
+    EngineError
+        There is no such model or engine, it has nothing to prepare, or it cannot run here.
+    """
+    spec = model if isinstance(model, ModelSpec) else ModelSpec.load(model)
+    point = _point(engine, spec)
+    with _reasons(engine):
+        spec.check_weights()
+        prepare = getattr(point.load(), "prepare", None)
+        if prepare is None:
+            raise ValueError("it compiles nothing")
+        facts: dict[str, Any] = prepare(spec, batch=batch)
+    return facts
+
+
 def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -> Engine:
+    point = _point(name, spec)
+    with _reasons(name):
+        spec.check_weights()
+        engine: Engine = point.load()(spec, device=device, threads=threads)
+        with _closing_on_error(engine):
+            if spec.golden is not None and name != IDENTITY:
+                spec.golden.check(engine.run, cube=spec.cube)
+    return engine
+
+
+def _point(name: str, spec: ModelSpec) -> EntryPoint:
+    """Return where an engine is, if there is one that could have something to do with the model."""
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
         raise EngineError(f"there is no engine {name!r} here; there are {', '.join(sorted(found))}")
     if spec.weights is None and name != IDENTITY:
         raise EngineError(f"{name} has nothing to run: the model {spec.name} is no network")
+    return found[name]
+
+
+@contextmanager
+def _reasons(name: str) -> Iterator[None]:
+    """Turn what an engine raises into an EngineError that says why it cannot run."""
     try:
-        spec.check_weights()
-        engine: Engine = found[name].load()(spec, device=device, threads=threads)
-        with _closing_on_error(engine):
-            if spec.golden is not None and name != IDENTITY:
-                spec.golden.check(engine.run, cube=spec.cube)
+        yield
     except ImportError as error:
         raise EngineError(f"{name} is not installed: {error}") from error
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         raise EngineError(f"{name} cannot run here: {error}") from error
-    return engine
 
 
 @contextmanager

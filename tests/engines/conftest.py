@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 
 FAKES = Path(__file__).parents[1] / "fakes"
-OURS = ("tensorrt", "cuda", "samu_engines.tensorrt")
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +30,11 @@ def fakes(monkeypatch, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
 
+    before = {name: module for name, module in sys.modules.items() if ours(name)}
+
     def drop():
-        for name in [name for name in sys.modules if name.startswith(OURS) and not name.startswith("tensorrt_")]:
-            monkeypatch.delitem(sys.modules, name)
+        for name in list(filter(ours, sys.modules)):
+            del sys.modules[name]
 
     def install(version="11.4.0.106"):
         drop()
@@ -48,5 +49,9 @@ def fakes(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(FAKES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield install
-    for name in [name for name in sys.modules if name.startswith(OURS) and not name.startswith("tensorrt_")]:
-        del sys.modules[name]
+    drop()
+    sys.modules.update(before)
+
+
+def ours(name):
+    return name == "samu_engines.tensorrt" or name.split(".")[0] in ("tensorrt", "cuda")

@@ -5,22 +5,27 @@ that what is tested is all but TensorRT and CUDA themselves. tests/gpu/ runs wit
 """
 
 import dataclasses
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
+from samu_batch.cli import cli
 from samu_batch.engine import load_engine
 from samu_batch.errors import EngineError
 from samu_batch.golden import TOLERANCE, Golden
 from samu_batch.model import ModelSpec
+from samu_batch.probe import probe
 from samu_engines import nvidia
 from samu_engines.build import build_engine, plan_for, variant_of
-from samu_engines.graph import OLD_OPSET, OPSET
+from samu_engines.graph import OLD_OPSET, OPSET, islands
 from samu_engines.nvidia import Gpu
 from samu_engines.plans import default_folder
-from samu_engines.variants import ISLAND
+from samu_engines.variants import ISLAND, in_half_precision, in_old_opset
 
 CUBE = 16
 GPU = Gpu("Fake H100", "9.0", "13.1")
@@ -211,3 +216,79 @@ def test_without_a_driver_nothing_of_tensorrt_is_touched(fakes, model, monkeypat
     with caplog.at_level("INFO", "samu_batch"):
         assert load_engine(str(model[0])).describe()["name"] == "openvino"
     assert "engine tensorrt is not used: tensorrt cannot run here: there is no NVIDIA driver" in caplog.text
+
+
+def test_without_the_library_doctor_says_so_in_a_few_words(model):
+    if importlib.util.find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed")
+    assert probe("tensorrt", str(model[0]))["reason"] == "tensorrt is not installed: No module named 'tensorrt'"
+
+
+def samu_batch(*arguments):
+    return CliRunner().invoke(cli, ["engine", *map(str, arguments)])
+
+
+def test_build_list_and_inspect_tell_of_one_plan(gpu, model, monkeypatch):
+    monkeypatch.setattr("samu_batch.doctor.examine_engines", lambda model: [])
+    sidecar, _ = model
+    first, second = (samu_batch("build", "--model", sidecar, "--batch", 3, "--json") for _ in range(2))
+    assert (first.exit_code, json.loads(first.stdout)["how"]) == (0, "built")
+    assert json.loads(second.stdout)["how"] == "cached"
+    file = json.loads(first.stdout)["plan"]
+    facts = json.loads(samu_batch("inspect", file, "--json").stdout)
+    assert (facts["model"], facts["batch"], facts["gpu"], facts["capability"]) == ("tiny", 3, "Fake H100", "9.0")
+    assert facts["onnx_sha256"] == ModelSpec.load(sidecar).weights_sha256
+    listed = samu_batch("list", "--model", sidecar).stdout
+    assert f"{file}: tiny, 3 cubes at once, Fake H100, TensorRT 11.4.0.106, driver 13.1" in listed
+    Path(file).write_bytes(b"samu-plan 1\n{}")
+    assert f"{file}: damaged" in samu_batch("list", "--model", sidecar).stdout
+    broken = samu_batch("inspect", file)
+    assert (broken.exit_code, broken.stderr) == (1, f"{file} is damaged: its header cannot be read\n")
+
+
+def test_a_build_that_cannot_be_says_why(fakes, model, monkeypatch):
+    fakes()
+    monkeypatch.setattr(nvidia, "LIBRARY", "libcuda_that_is_not_there.so.1")
+    refused = samu_batch("build", "--model", model[0])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("tensorrt cannot run here: there is no NVIDIA driver")
+    assert samu_batch("build", "openvino", "--model", model[0]).stderr == (
+        "openvino cannot run here: it compiles nothing\n"
+    )
+    assert samu_batch("build", "--model", "no-such-model").exit_code == 2
+
+
+def test_inspect_shows_what_a_model_computes_in_which_precision():
+    facts = json.loads(samu_batch("inspect", "samu-lite", "--json").stdout)
+    half = facts["forms"]["float16"]["operators"]
+    assert half["float16"]["Conv"] == facts["forms"]["as stored"]["operators"]["float32"]["Conv"] > 30
+    assert "Conv" not in half["float32"]
+    assert half["float32"]["ReduceMean"] == facts["forms"]["float16"]["islands"]["ReduceMean"]
+    assert samu_batch("inspect", "identity").exit_code == 2
+
+
+def test_group_norms_of_the_old_version_are_marked_as_islands():
+    """It chooses precisions by the names of nodes: a group norm must keep its mark when it is written out."""
+    constants = {
+        "weight": np.ones((4, 1, 3, 3, 3)),
+        "scale": np.ones(4),
+        "bias": np.zeros(4),
+        "last": np.ones((1, 4, 1, 1, 1)),
+    }
+    initialisers = [onnx.numpy_helper.from_array(values.astype(np.float16), name) for name, values in constants.items()]
+    make = onnx.helper.make_node
+    nodes = [make("Cast", [name], [f"{name}.float32"], to=onnx.TensorProto.FLOAT) for name in constants]
+    nodes += [
+        make("Conv", ["cubes", "weight.float32"], ["wide"], name="first", pads=[1] * 6),
+        make("GroupNormalization", ["wide", "scale.float32", "bias.float32"], ["normal"], name="norm", num_groups=2),
+        make("Conv", ["normal", "last.float32"], ["enhanced"], name="second"),
+    ]
+    values = [onnx.helper.make_tensor_value_info(name, 1, ["N", 1, 8, 8, 8]) for name in ("cubes", "enhanced")]
+    graph = onnx.helper.make_graph(nodes, "small", values[:1], values[1:], initialisers)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=10)
+    old = in_old_opset(in_half_precision(model)).graph
+    [norm] = [node for node in old.node if node.op_type == "InstanceNormalization"]
+    assert {norm.output[0]} <= islands(old)
+    single = {value.name for value in old.value_info if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    unmarked = [node for node in old.node if node.op_type != "Cast" and not node.name.startswith(ISLAND)]
+    assert not [node.name for node in unmarked if set(node.output) & single]

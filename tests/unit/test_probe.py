@@ -75,7 +75,7 @@ def test_an_engine_whose_answer_is_not_finite_is_not_usable(tmp_path, make_model
 def test_engines_stand_in_the_order_of_auto_with_the_absent_ones():
     names = [found["name"] for found in examine_engines("identity")]
     assert names == ["tensorrt", "torch-cuda", "openvino", "onnxruntime", "identity"]
-    assert installed_engines() == ["openvino", "onnxruntime", "identity"]
+    assert installed_engines() == ["tensorrt", "openvino", "onnxruntime", "identity"]
 
 
 def test_the_doctor_tells_of_machine_models_and_engines(tmp_path, make_model):
