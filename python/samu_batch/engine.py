@@ -27,8 +27,11 @@ class Engine(Protocol):
     """Runs a model on batches of cubes, float32 ``(N, 1, D, H, W)``, ZYX, in the model's units."""
 
     spec: ModelSpec
-    batch: int
-    """Cubes that it likes at once."""
+
+    @property
+    def batch(self) -> int:
+        """Cubes that it likes at once."""
+        ...
 
     def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """Yield the enhanced cubes of each batch, in order; copies and compute may overlap."""
@@ -83,8 +86,25 @@ def load_engine(
             continue
         for other, reason in refused.items():
             log.info("engine %s is not used: %s", other, reason)
-        return chosen
+        return _SecondChoice(chosen, refused) if refused else chosen
     raise EngineError("no engine can run here: " + "; ".join(f"{name}: {reason}" for name, reason in refused.items()))
+
+
+class _SecondChoice:
+    """The engine that ``auto`` took; it tells receipts of those that it passed over."""
+
+    def __init__(self, engine: Engine, refused: dict[str, str]) -> None:
+        self.spec = engine.spec
+        self.stream, self.run, self.close = engine.stream, engine.run, engine.close
+        self._engine = engine
+        self._refused = refused
+
+    @property
+    def batch(self) -> int:
+        return self._engine.batch
+
+    def describe(self) -> dict[str, Any]:
+        return self._engine.describe() | {"passed_over": self._refused}
 
 
 def prepare_engine(model: str | ModelSpec, *, engine: str, batch: int | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ that what is tested is all but TensorRT and CUDA themselves. tests/gpu/ runs wit
 import dataclasses
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,7 @@ def test_what_breaks_is_said_in_tensorrts_words_and_auto_goes_on(gpu, model, bro
     with caplog.at_level("INFO", "samu_batch"):
         engine = load_engine(str(model[0]))
     assert engine.describe()["name"] == "openvino"
+    assert re.match(BREAKS[broken], engine.describe()["passed_over"]["tensorrt"].partition("here: ")[2])
     assert "engine tensorrt is not used" in caplog.text
     assert not gpu.cuda.memory
 
