@@ -30,6 +30,8 @@ bench: install-tests
 	$(BIN)/python benches/tiling.py
 	$(BIN)/python benches/memory.py
 	$(BIN)/python benches/engines.py
+	$(BIN)/python benches/huge_map.py
+	$(BIN)/python benches/fake_gpus.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

@@ -22,15 +22,16 @@ from samu_engines.identity import IdentityEngine
 class FakeGpu(IdentityEngine):
     def __init__(self, spec, **options):
         super().__init__(spec, **options)
-        self.free = 0.0
+        self.free, self.maps = 0.0, 0
         self.log = open(os.path.join(os.environ["FAKE_GPU_LOG"], str(os.getpid())), "a", buffering=1)
 
     def stream(self, batches):
         computing = deque()
+        self.maps += 1
         for cubes in batches:
             begin = max(self.free, time.monotonic())
             self.free = begin + {SECONDS_PER_CUBE} * len(cubes)
-            self.log.write(f"{{begin}} {{self.free}}\\n")
+            self.log.write(f"{{begin}} {{self.free}} {{self.maps}}\\n")
             computing.append((self.free, cubes))
             if len(computing) > 1:
                 yield self.result(*computing.popleft())
@@ -43,13 +44,13 @@ class FakeGpu(IdentityEngine):
 """
 
 
-Spans = list[tuple[float, float]]
+Spans = list[tuple[float, float, int]]
 
 
 class FakeGpus(NamedTuple):
     """The sidecar of a model that they run, and what tells when each was at work since it was last asked.
 
-    Begin and end of every batch, in seconds of the monotonic clock, which all processes share.
+    Begin and end of every batch, in seconds of the monotonic clock, which all processes share; and the map's number.
     """
 
     model: str
@@ -82,7 +83,7 @@ def install(folder: Path) -> FakeGpus:
             lines = [line.split() for line in log.read_text().splitlines()]
             log.write_text("")  # its process may go on
             if lines:
-                each.append([(float(begin), float(end)) for begin, end in lines])
+                each.append([(float(begin), float(end), int(number)) for begin, end, number in lines])
         return each
 
     return FakeGpus(str(sidecar), spans)

@@ -8,6 +8,7 @@ from when each GPU has begun until the last cube is done. Takes 1 GB of disk, an
 import os
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import fake_gpu
@@ -67,6 +68,14 @@ def cpu_seconds():
     return sum(sum(process.cpu_times()[:2]) for process in (me, *me.children(recursive=True)))
 
 
+def idle(spans, begin, *, between):
+    """Return the seconds that the GPUs rested between the batches of two maps, or of one."""
+    gaps = (
+        (after[0] - max(before[1], begin), after[2] != before[2]) for each in spans for before, after in pairwise(each)
+    )
+    return sum(gap for gap, other in gaps if gap > 0 and other == between)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="samu-bench-") as name:
         folder = Path(name)
@@ -74,13 +83,15 @@ def main():
         cores = run(write_maps(folder / "maps"), folder, gpus.model)
         spans = gpus.spans()
     begin, end = max(each[0][0] for each in spans), max(each[-1][1] for each in spans)
-    shares = [sum(max(0.0, e - max(b, begin)) for b, e in each) / (end - begin) for each in spans]
-    seconds = sum(e - b for each in spans for b, e in each)
+    shares = [sum(max(0.0, e - max(b, begin)) for b, e, _ in each) / (end - begin) for each in spans]
+    seconds = sum(e - b for each in spans for b, e, _ in each)
     print(f"{MAPS} maps, {seconds / fake_gpu.SECONDS_PER_CUBE:.0f} cubes, {len(spans)} GPUs: {end - begin:.1f} s")
     print(f"    at work: {', '.join(f'{share:.1%}' for share in shares)}")
     mean = sum(shares) / GPUS
     print(f"    together {mean:.1%} (target {TARGET:.0%}: {'met' if mean >= TARGET else 'MISSED'})")
     print(f"    the rest took {cores:.2f} of {os.cpu_count()} cores; load of the machine {os.getloadavg()[0]:.1f}")
+    between, within = (idle(spans, begin, between=between) / GPUS / (end - begin) for between in (True, False))
+    print(f"    at rest between maps {between:.1%}, within maps {within:.1%}")
     ends = ", ".join(f"{end - each[-1][1]:.1f}" for each in spans)
     print(f"    seconds that each was done before the last: {ends}")
 

@@ -35,7 +35,7 @@ def enhanced(path, folder, scratch, *, workers, gpus):
     assert report.done, report.message
     took = (datetime.fromisoformat(report.finished) - datetime.fromisoformat(report.started)).total_seconds()
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.seconds.items())
-    shares = ", ".join(f"{sum(end - begin for begin, end in spans):.1f}" for spans in gpus.spans())
+    shares = ", ".join(f"{sum(end - begin for begin, end, _ in spans):.1f}" for spans in gpus.spans())
     rest = took - sum(report.seconds.values())
     print(f"{workers} worker(s): {took:.1f} s ({stages}, rest {rest:.1f}); at work {shares} s", flush=True)
     task.output.unlink()

@@ -24,7 +24,7 @@ def work(tmp_path, monkeypatch):
     (tmp_path / "work_of_a_test.py").write_text(
         textwrap.dedent(
             """
-            import os, signal, time
+            import os, signal, sys, time
 
             from samu_batch.errors import EngineError
             from samu_batch.events import MapEvent
@@ -32,7 +32,8 @@ def work(tmp_path, monkeypatch):
 
             def note(task, progress=None):
                 with open(task.output, "a") as file:
-                    file.write(f"{os.getpid()}\\n")
+                    device, torch = os.environ.get("CUDA_VISIBLE_DEVICES"), "torch" in sys.modules
+                    file.write(f"{os.getpid()} {device} {torch}\\n")
                 return MapReport(id=task.entry.id, entry=task.entry, kind="done")
 
             def dies_of_poison(task, progress=None):
@@ -140,12 +141,12 @@ def test_an_engine_that_loads_nowhere_is_raised_not_reported(executor, work, tmp
         list(executor.map(work.no_engine, tasks(tmp_path, "a", "b")))
 
 
-def test_dask_uses_its_workers(work, tmp_path):
+def test_dask_uses_its_workers_each_of_which_sees_one_gpu_before_torch_can_look(work, tmp_path):
     names = [str(number) for number in range(30)]
-    list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_of_poison, tasks(tmp_path, *names)))
+    list(DaskExecutor(["3", "5"], threads=1).map(work.dies_of_poison, tasks(tmp_path, *names)))
     processes = {(tmp_path / f"{name}.mrc").read_text() for name in names}
-    assert len(processes) == 2
-    assert str(os.getpid()) not in {text.strip() for text in processes}
+    assert sorted(text.split()[1:] for text in processes) == [["3", "False"], ["5", "False"]]
+    assert str(os.getpid()) not in {text.split()[0] for text in processes}
 
 
 def test_a_map_that_kills_its_workers_fails_alone(work, tmp_path):
