@@ -66,7 +66,7 @@ class Decision:
 
 
 def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool, update: bool) -> list[Decision]:
-    """Decide for every task whether it runs, longest first.
+    """Decide for every task whether it runs, longest first; one of unknown size is in the middle, with the mean ones.
 
     A plain re-run trusts the receipts: a local input is compared by size and time of modification, what was fetched is
     taken as it was. With ``update`` a receipt of another model or other options is redone, and so is a map of which the
@@ -77,7 +77,10 @@ def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool,
         run, reason = _decide(task, spec=spec, retry_failed=retry_failed, update=update)
         cubes = predicted_cubes(task.entry, spec=spec, options=task.options) if run else 0
         decisions.append(Decision(task, run, reason, cubes))
-    return sorted(decisions, key=lambda decision: -(decision.cubes or 0))
+    known = [decision.cubes for decision in decisions if decision.cubes]
+    mean = sum(known) / len(known) if known else 0.0
+    # A long one that began last would keep one worker at work and the others waiting.
+    return sorted(decisions, key=lambda decision: -(mean if decision.cubes is None else decision.cubes))
 
 
 def run_batch(tasks: Iterable[MapTask], executor: Executor, *, progress: Listener = nobody) -> Iterator[MapReport]:

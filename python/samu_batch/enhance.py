@@ -10,7 +10,6 @@ Nothing here knows an executor, a command line or another map.
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
@@ -90,7 +89,7 @@ def _enhance(
         plan = _plan(task, shape, spec=engine.spec, scratch=scratch, spread=spread)
         with journal.stage("survey"):
             scale = _density_scale(voxels, engine.spec, threads=task.options.threads)
-        with journal.stage("ingest"):
+        with journal.stage("ingest", total=plan.cubes):
             source = ingest_map(
                 voxels,
                 plan.source,
@@ -116,11 +115,12 @@ def _enhance(
 
 
 class _Plan(NamedTuple):
-    """Where the two volumes of a map go (None: memory), the resampler's budget in bytes, and whether others help."""
+    """Where a map's volumes go (None: memory), the resampler's bytes, the number of cubes, and whether others help."""
 
     source: Path | None
     target: Path | None
     memory: int
+    cubes: int
     spread: bool = False
 
 
@@ -128,11 +128,12 @@ def _plan(
     task: MapTask, shape: tuple[int, int, int], *, spec: ModelSpec, scratch: Path, spread: Spread | None
 ) -> _Plan:
     """Decide between memory and disk before anything is allocated."""
-    stored = 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
+    cubes = len(CubeGrid(shape, cube=spec.cube, core=spec.core))
+    stored = 4 * cubes * spec.core**3
     budget = task.options.memory
-    huge = spread is not None and len(CubeGrid(shape, cube=spec.cube, core=spec.core)) > spread.above
+    huge = spread is not None and cubes > spread.above
     if not huge and 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
-        return _Plan(None, None, budget // TILER_SHARE)
+        return _Plan(None, None, budget // TILER_SHARE, cubes)
     free = shutil.disk_usage(scratch).free
     if 2 * stored > free:
         raise TooLargeError(
@@ -142,7 +143,7 @@ def _plan(
     # Names of this attempt alone: a helper of an earlier one that was thought lost finds nothing of it.
     attempt = secrets.token_hex(4)
     source, target = (scratch / f"{name}-{attempt}.zarr" for name in ("source", "target"))
-    return _Plan(source, target, budget // TILER_SHARE, spread=huge)
+    return _Plan(source, target, budget // TILER_SHARE, cubes, spread=huge)
 
 
 def _density_scale(voxels: Voxels, spec: ModelSpec, *, threads: int) -> float | None:

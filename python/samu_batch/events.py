@@ -22,11 +22,12 @@ class MapEvent:
         ``fetch``, ``unpack``, ``survey``, ``ingest``, ``enhance``, ``export``; ``waiting`` when it was taken from a
         worker that was lost and will begin again.
     done, total
-        Of the stage: bytes while it is fetched (0 for an unknown total), cubes while it is enhanced, else 0.
+        Bytes while it is fetched (0 for an unknown total), cubes while it is ingested and enhanced, else 0.
     skipped
         Of the cubes done, those that were empty and not sent to the engine.
     worker
-        Whoever works on it; nothing where that is this process.
+        Whoever works on it; nothing where that is this process. Of a map that several work on, each tells the cubes
+        that it did itself, and the total of all.
     """
 
     id: str

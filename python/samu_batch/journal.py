@@ -47,10 +47,10 @@ class Journal:
         self._warnings: list[str] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, also when it fails."""
+    def stage(self, name: str, *, total: int = 0) -> Iterator[None]:
+        """Time a stage, also when it fails; ``total`` is told as that of its event."""
         start = time.monotonic()
-        self._progress(MapEvent(self._task.entry.id, name))
+        self._progress(MapEvent(self._task.entry.id, name, total=total))
         try:
             yield
         finally:

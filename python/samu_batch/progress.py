@@ -1,118 +1,183 @@
-"""Progress of a run on stderr: a bar on a terminal, plain lines and a heartbeat elsewhere."""
+"""How far a run is: what finished, what each worker does, how fast it goes and how long it will take.
+
+Cubes take the time, so they are what is counted: of the maps that finished, and of those in work what workers told.
+"""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from samu_batch.pace import Pace, Sizes, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Mapping
 
-    from samu_batch.batch import Decision
     from samu_batch.events import MapEvent
     from samu_batch.task import MapReport
 
-HEARTBEAT_SECONDS = 60.0
 
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """How far a run is at one moment.
 
-class Progress:
-    """Counts finished maps, weighted by their predicted cost, and tells the time to finish.
-
-    Use as a context manager. ``quiet`` keeps failures only.
+    Attributes
+    ----------
+    maps, finished, failed
+        Maps to do, those with a report, and how many of these failed by kind.
+    cubes, cubes_total
+        Cubes dealt with, the empty ones included, and of all maps (those of unknown size as the mean of the others).
+    cubes_per_second
+        Of those that the engines had, all workers together; None before there are any.
+    elapsed, seconds_left
+        Seconds since the begin, and to the end; None before the pace is known.
+    workers
+        By worker, the maps that it has in work: first what is furthest.
     """
 
-    def __init__(self, decisions: Sequence[Decision], *, quiet: bool = False) -> None:
-        self._weights = _weights(decisions)
-        self._total = sum(self._weights.values())
-        self._count = len(decisions)
-        self._finished = self._failed = 0
-        self._weight = 0.0
-        self._events: dict[str, MapEvent] = {}
-        self._quiet = quiet
-        self._start = time.monotonic()
-        self._stop = threading.Event()
-        self._bar = _bar(self._total, self._count) if sys.stderr.isatty() and not quiet else None
+    maps: int
+    finished: int
+    failed: dict[str, int]
+    cubes: int
+    cubes_total: int
+    cubes_per_second: float | None
+    elapsed: float
+    seconds_left: float | None
+    workers: dict[str, list[MapEvent]]
 
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        elif not self._quiet:
-            threading.Thread(target=self._beat, name="samu-heartbeat", daemon=True).start()
-        return self
+    @property
+    def share(self) -> float:
+        """Done part of the work, 0 to 1."""
+        return self.cubes / self.cubes_total if self.cubes_total else self.finished / max(1, self.maps)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        if self._bar is not None:
-            self._bar.stop()
+
+class RunProgress:
+    """Counts the maps and cubes of a run, and tells the time to finish. Told and asked from any thread.
+
+    Parameters
+    ----------
+    cubes
+        Predicted cubes of each map by its id; None where they are not known yet.
+    now
+        The clock, in seconds.
+    """
+
+    def __init__(self, cubes: Mapping[str, int | None], *, now: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._now = now
+        self._begin = now()
+        self._maps = len(cubes)
+        self._finished = 0
+        self._failed: Counter[str] = Counter()
+        self._sizes = Sizes(cubes)
+        self._states: dict[str, dict[str, MapEvent]] = {}
+        self._tallies: dict[str, dict[str, Tally]] = {}
+        self._finished_cubes = 0
+        self._run = Tally()
+        self._pace = Pace()
 
     def tell(self, event: MapEvent) -> None:
-        """Note where a map is; from any thread."""
-        if event.id in self._weights:
-            self._events[event.id] = event
-            self._advance()
+        """Note where a map is. What is told of one that finished is too late and counts no more."""
+        with self._lock:
+            if event.id not in self._sizes.left:
+                return
+            if event.stage == "waiting":
+                self._drop(event.id)
+                return
+            others = self._states.get(event.id, {}) if event.stage == "enhance" else {}
+            self._states[event.id] = others | {event.worker: event}  # others help with the cubes alone
+            if event.stage in ("ingest", "enhance") and event.total:
+                self._sizes.learn(event.id, event.total)
+            if event.stage == "enhance" and event.done:
+                tallies, tally = self._tallies.setdefault(event.id, {}), Tally(event.done, event.skipped)
+                self._run += tally - tallies.get(event.worker, Tally())
+                tallies[event.worker] = tally
+                self._pace.note(event.worker, self._now(), own=tally, run=self._run)
 
-    def watch(self, reports: Iterator[MapReport]) -> Iterator[MapReport]:
-        """Pass reports on and show each."""
-        for report in reports:
+    def finish(self, report: MapReport) -> None:
+        """Note a map's report."""
+        with self._lock:
             self._finished += 1
-            self._failed += not report.done
-            self._weight += self._weights.pop(report.id, 0.0)
-            self._events.pop(report.id, None)
-            self._show(report)
-            yield report
+            if not report.done:
+                self._failed[report.kind] += 1
+            worker = next(iter(self._states.get(report.id, ())), "")
+            told = self._told(report.id)
+            tally = Tally(report.cubes, report.cubes_skipped or 0) if report.cubes else told
+            self._drop(report.id)
+            self._sizes.finish(report.id, report.cubes)
+            self._finished_cubes += tally.done
+            self._run += tally
+            if tally.done > told.done:
+                self._pace.note(worker, self._now(), own=tally, run=self._run)
 
-    def _show(self, report: MapReport) -> None:
-        self._advance()
-        if self._quiet and report.done:
-            return
-        seconds = sum(report.seconds.values())
-        cubes = f", {report.cubes - (report.cubes_skipped or 0)} of {report.cubes} cubes" if report.cubes else ""
-        outcome = f"done in {seconds:.1f} s{cubes}" if report.done else f"{report.kind}: {report.message}"
-        notes = [f"  note: {sentence}" for sentence in (*report.warnings, *report.guesses)]
-        lines = [f"[{self._finished}/{self._count}] {report.id} {outcome}{self._remaining()}", *notes]
-        if self._bar is not None:
-            self._bar.console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-        else:
-            print("\n".join(lines), file=sys.stderr, flush=True)
+    def snapshot(self) -> Snapshot:
+        """Return how far the run is now."""
+        with self._lock:
+            return Snapshot(
+                maps=self._maps,
+                finished=self._finished,
+                failed=dict(self._failed.most_common()),
+                cubes=self._run.done,
+                cubes_total=round(self._run.done + self._left),
+                cubes_per_second=self._pace.sent_per_second,
+                elapsed=self._now() - self._begin,
+                seconds_left=self._seconds_left(),
+                workers=self._by_worker(),
+            )
 
-    def _advance(self) -> None:
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done(), maps=f"{self._finished}/{self._count}")
+    def _drop(self, map_id: str) -> None:
+        self._run -= self._told(map_id)
+        self._states.pop(map_id, None)
+        self._tallies.pop(map_id, None)
 
-    def _done(self) -> float:
-        """Return the weight of what is done, the finished part of each map in work included."""
-        parts = [
-            self._weights.get(event.id, 0.0) * event.done / event.total
-            for event in tuple(self._events.values())
-            if event.stage == "enhance" and event.total
-        ]
-        return self._weight + sum(parts)
+    def _told(self, map_id: str) -> Tally:
+        """Return what was told of a map in work; several workers may share it."""
+        return sum(self._tallies.get(map_id, {}).values(), start=Tally())
 
-    def _remaining(self) -> str:
-        done = self._done()
-        if not done or done >= self._total or self._bar is not None:
-            return ""
-        return f"; about {duration((self._total - done) / done * (time.monotonic() - self._start))} left"
+    @property
+    def _left(self) -> float:
+        """Cubes that are still to be dealt with."""
+        return self._finished_cubes + self._sizes.total - self._run.done
 
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            elapsed = duration(time.monotonic() - self._start)
-            in_engine = [event for event in tuple(self._events.values()) if event.stage == "enhance" and event.total]
-            present = "".join(f", {event.done} of {event.total} cubes of {event.id}" for event in in_engine)
-            state = f"{self._finished} of {self._count} maps finished{present}, {self._failed} failed, {elapsed} so far"
-            print(f"[{state}{self._remaining()}]", file=sys.stderr, flush=True)
+    def _seconds_left(self) -> float | None:
+        """Return the time for what is left if all workers share it, or if longer the longest of what they hold already.
+
+        Maps begin longest first: those that do not lie with a worker yet are short, and fill up what is uneven.
+        """
+        pace = self._pace.per_worker
+        if pace is None:
+            return None
+        queues: dict[str, float] = defaultdict(float)
+        for map_id, states in self._states.items():
+            part = (self._sizes.of(map_id) - self._told(map_id).done) / len(states)
+            for worker in states:
+                queues[worker] += part
+        return max(0.0, self._left / self._pace.workers, *queues.values()) / pace
+
+    def _by_worker(self) -> dict[str, list[MapEvent]]:
+        workers: dict[str, list[MapEvent]] = {name: [] for name in self._pace.starts}
+        for states in self._states.values():
+            for worker, event in states.items():
+                workers.setdefault(worker, []).append(event)
+        return {name: sorted(workers[name], key=_furthest_first) for name in sorted(workers, key=_by_number)}
 
 
-def _weights(decisions: Sequence[Decision]) -> dict[str, float]:
-    """Return the predicted cost of each map; one that is not fetched yet counts as the mean of the others."""
-    known = [decision.cubes for decision in decisions if decision.cubes]
-    mean = sum(known) / len(known) if known else 1.0
-    return {d.task.entry.id: float(mean if d.cubes is None else d.cubes) for d in decisions}
+STAGES = ("fetch", "unpack", "survey", "ingest", "enhance", "export")
+
+
+def _furthest_first(event: MapEvent) -> tuple[bool, int]:
+    """Order maps of a worker: the one in the engine, then those before and after it."""
+    in_engine = event.stage == "enhance" and event.done > 0
+    return not in_engine, -STAGES.index(event.stage) if event.stage in STAGES else 0
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    """Order ``gpu-10`` after ``gpu-9``."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or 0)
 
 
 def duration(seconds: float) -> str:
@@ -122,20 +187,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _bar(total: float, count: int) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("{task.fields[maps]} maps"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    bar.add_task("maps", total=total, maps=f"0/{count}")
-    return bar

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
     from samu_batch.batch import Decision, Executor
     from samu_batch.events import Listener
+    from samu_batch.lines import Lines
+    from samu_batch.progress import RunProgress
     from samu_batch.run_directory import RunDirectory
     from samu_batch.task import MapOptions, MapReport, MapTask
+    from samu_batch.terminal import Terminal
     from samu_batch.time_limit import Allowance
 
 EXIT_SOME_FAILED = 1
@@ -38,23 +42,27 @@ def work(
         No engine can be loaded; the executor cannot begin.
     """
     from samu_batch.errors import StoreError
-    from samu_batch.progress import Progress
+    from samu_batch.progress import RunProgress
 
     todo = [decision for decision in decisions if decision.run]
     if not todo:
         return 0
     tasks = {decision.task.entry.id: decision.task for decision in todo}
+    progress = RunProgress({decision.task.entry.id: decision.cubes for decision in todo})
+    reason = ""
     try:
-        with Progress(todo, quiet=quiet) as progress:
-            reports = _reports(todo, executor, allowance, progress=progress.tell)
-            for report in progress.watch(reports):
+        with _display(progress, quiet=quiet, as_json=as_json) as shown:
+            for report in _reports(todo, executor, allowance, progress=progress.tell):
+                progress.finish(report)
+                shown.show(report)
                 if as_json:
                     click.echo(report.to_json(indent=None), nl=False)
                 if reason := _why_stop(report, tasks[report.id]):
-                    click.echo(f"stopped: {reason}; the same command goes on from here", err=True)
-                    return EXIT_STOPPED_EARLY
+                    break
     except StoreError as error:  # not even a receipt can be written
-        click.echo(f"stopped: {error}; the same command goes on from here", err=True)
+        reason = str(error)
+    if reason:
+        click.echo(f"stopped: {reason}; the same command goes on from here", err=True)
         return EXIT_STOPPED_EARLY
     if allowance is not None and allowance.held:
         click.echo(
@@ -63,6 +71,18 @@ def work(
         )
         return EXIT_STOPPED_EARLY
     return 0
+
+
+def _display(progress: RunProgress, *, quiet: bool, as_json: bool) -> Terminal | Lines:
+    """Return what shows a run where stderr is."""
+    # Receipts on the terminal itself are somebody looking at what a machine would get: a display would not stay there.
+    if sys.stderr.isatty() and not quiet and not (as_json and sys.stdout.isatty()):
+        from samu_batch.terminal import Terminal
+
+        return Terminal(progress)
+    from samu_batch.lines import Lines
+
+    return Lines(progress, quiet=quiet, as_json=as_json)
 
 
 def allowance(decisions: Sequence[Decision], options: MapOptions, *, workers: int, dask: bool) -> Allowance | None:

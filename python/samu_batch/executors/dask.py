@@ -12,7 +12,6 @@ import signal
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from multiprocessing import resource_tracker
 from queue import Empty, Queue
@@ -226,20 +225,11 @@ class LogHere(WorkerPlugin):  # type: ignore[misc]
 
 
 def _hearing(progress: Listener) -> Callable[[tuple[float, Iterable[Iterable[object]]]], None]:
-    """Return what passes on to ``progress`` what workers tell: of a map that several have, the sum."""
-    parts: dict[str, dict[str, MapEvent]] = {}
+    """Return what passes on to ``progress`` what workers tell."""
 
     def hear(event: tuple[float, Iterable[Iterable[object]]]) -> None:
         for values in event[1]:
-            told = MapEvent(*values)  # type: ignore[arg-type]  # as the worker packed them
-            if told.stage != "enhance" or not told.total:
-                parts.pop(told.id, None)
-                progress(told)
-                continue
-            shares = parts.setdefault(told.id, {})
-            shares[told.worker] = told
-            done, skipped = (sum(getattr(share, name) for share in shares.values()) for name in ("done", "skipped"))
-            progress(replace(told, done=done, skipped=skipped))
+            progress(MapEvent(*values))  # type: ignore[arg-type]  # as the worker packed them
 
     return hear
 
