@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -20,6 +21,7 @@ from samu_batch.locate import revised
 from samu_batch.map_names import MAP_SUFFIXES
 from samu_batch.run_directory import read_receipt
 from samu_batch.task import byte_options
+from samu_batch.turns import CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,11 +74,15 @@ def plan_batch(tasks: Sequence[MapTask], *, spec: ModelSpec, retry_failed: bool,
     taken as it was. With ``update`` a receipt of another model or other options is redone, and so is a map of which the
     archive has a newer revision.
     """
-    decisions = []
-    for task in tasks:
+
+    def decide(task: MapTask) -> Decision:
         run, reason = _decide(task, spec=spec, retry_failed=retry_failed, update=update)
         cubes = predicted_cubes(task.entry, spec=spec, options=task.options) if run else 0
-        decisions.append(Decision(task, run, reason, cubes))
+        return Decision(task, run, reason, cubes)
+
+    # What the archive is asked takes a while for each map.
+    with ThreadPoolExecutor(CONNECTIONS if update else 1, thread_name_prefix="samu-plan") as pool:
+        decisions = list(pool.map(decide, tasks))
     known = [decision.cubes for decision in decisions if decision.cubes]
     mean = sum(known) / len(known) if known else 0.0
     # A long one that began last would keep one worker at work and the others waiting.

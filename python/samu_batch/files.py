@@ -120,12 +120,19 @@ def write_new(path: Path, content: str) -> bool:
 def owned(path: Path, *, wait: bool) -> BufferedRandom | None:
     """Open a file under a lock that one thread of one process has at a time, until it closes the file.
 
-    The file is made if need be, and its owner may remove it. None where another owns it and ``wait`` is false. Raises
-    OSError, with one of ``NO_LOCKS`` where the file system has none.
+    The file and its folder are made if need be, and may be removed by their owner. None where another owns it and
+    ``wait`` is false. Raises OSError, with one of ``NO_LOCKS`` where the file system has none.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = path.open("a+b")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b")
+        except FileNotFoundError:  # another removed a folder on the way, empty until now
+            continue
+        except FileExistsError:
+            if os.path.lexists(path.parent):  # no folder
+                raise
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The owner before may have removed the file that was just opened.

@@ -12,14 +12,17 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from samu_batch.errors import SamuError
 from samu_batch.events import MapEvent, nobody
 from samu_batch.files import sha256_of, write_whole
 from samu_batch.machine import peak_memory
+from samu_batch.map_columns import extent_of, joined
 from samu_batch.task import MapReport, byte_options, task_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from samu_batch.engine import Engine
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 COARSE_FOR_DETAIL = 1.5
 COARSE_FOR_MODEL = 2.5
+SPACING_AGREES = 0.01
 RESOLUTION_OF_MODEL = (3.0, 9.0)
 
 
@@ -166,14 +170,26 @@ def _doubts(header: MapHeader, task: MapTask) -> list[str]:
         )
     if coarsest > COARSE_FOR_DETAIL and task.options.grid == "input":
         doubts.append(f"voxels of {coarsest:.2f} A cannot hold all the enhanced detail; use --grid model")
+    return [*doubts, *_doubts_by_list(header, task.entry.columns)]
+
+
+def _doubts_by_list(header: MapHeader, columns: Mapping[str, str]) -> Iterator[str]:
+    """Yield what the columns of a LIST make doubtful."""
     try:
-        resolution = float(task.entry.columns.get("resolution", ""))
+        resolution = float(columns.get("resolution", ""))
     except ValueError:
-        return doubts
+        resolution = None
     low, high = RESOLUTION_OF_MODEL
-    if not low <= resolution <= high:
-        doubts.append(f"a resolution of {resolution:g} A is outside the {low:g}-{high:g} A of the model")
-    return doubts
+    if resolution is not None and not low <= resolution <= high:
+        yield f"a resolution of {resolution:g} A is outside the {low:g}-{high:g} A of the model"
+    listed = extent_of(columns)
+    if listed is not None and not (
+        listed.shape == header.shape and np.allclose(listed.spacing, header.spacing, rtol=SPACING_AGREES, atol=0)
+    ):
+        yield (
+            f"the list says {joined(listed.shape)} voxels of {joined(listed.spacing)} A, the map has"
+            f" {joined(header.shape)} of {joined(header.spacing)} A: another revision, or another map"
+        )
 
 
 @cache

@@ -1,6 +1,7 @@
 """Entries of the archive, from a server on this machine: fetched, enhanced, resumed offline, revised."""
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -67,6 +68,17 @@ def test_what_enhance_fetched_goes_and_is_not_fetched_again(archive, samu, tmp_p
     before = len(gets(archive))
     assert samu("enhance", "EMD-1234_enhanced", *IDENTITY).returncode == 0
     assert len(gets(archive)) == before
+
+
+def test_what_a_killed_process_left_of_a_map_that_is_done_goes(archive, samu, tmp_path):
+    assert samu("enhance", "EMD-1234", "-o", "run", *IDENTITY).returncode == 0
+    output = tmp_path / "run" / "EMD-1234" / "EMD-1234_enhanced.map"
+    token = hashlib.sha256(bytes(output)).hexdigest()[:16]
+    left = tmp_path / "cache" / "passing" / token / path_of(1234)
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"killed before it was removed")
+    assert samu("enhance", "run", *IDENTITY).returncode == 0
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_what_fetch_stored_stays_and_serves_offline(archive, samu, tmp_path):

@@ -144,6 +144,20 @@ def test_formats(run, source, tmp_path, how):
     assert {output["file"] for output in report.outputs} == (maps | volumes) - {"view.cxc"}
 
 
+@pytest.mark.parametrize(
+    ("box", "voxel", "doubted"),
+    [
+        ("28x24x20", "1.0x1.0x1.001", False),
+        ("20x24x28", "1x1x1", True),
+        ("28x24x20", "1x1x1.1", True),
+        ("?", "1", False),
+    ],
+)
+def test_a_map_that_is_not_as_its_list_says_is_doubted(run, source, tmp_path, box, voxel, doubted):
+    report = finish(run.task(entry_of(source, box=box, voxel=voxel), options(tmp_path)))
+    assert any("another revision, or another map" in warning for warning in report.warnings) == doubted
+
+
 def test_the_receipt_tells_what_was_done(run, source, tmp_path):
     task = run.task(entry_of(source, resolution="12"), options(tmp_path))
     report = finish(task)

@@ -137,11 +137,13 @@ def conclude(
     """Write the reports, unless other tasks share the RUN; say what came of it, and return the exit status."""
     from samu_batch import report
     from samu_batch.errors import StoreError
+    from samu_batch.locate import forget
     from samu_batch.run_directory import read_receipt
 
     finished, failed = 0, []
     for task in tasks:
         if (receipt := read_receipt(task.receipt)) is not None:
+            forget(task)  # a process that was killed behind the receipt did not
             finished += 1
             failed += [] if receipt.done else [receipt]
     if run is not None and write_reports:
