@@ -7,6 +7,7 @@ under the FP16 flag, and is bound to float32 where the variant's node names ask 
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from samu_engines.graph import OLD_OPSET, OPSET
@@ -26,7 +27,7 @@ log = logging.getLogger("samu_batch")
 OLDEST = (8, 6)
 STRONGLY_TYPED = "STRONGLY_TYPED"
 OLD_FLAGS = ("FP16", "OBEY_PRECISION_CONSTRAINTS")
-MEMORY_WORDS = ("out of memory", "outofmemory", "insufficient memory", "memory allocation")
+MEMORY_WORDS = ("out of memory", "outofmemory", "insufficient", "memory allocation")
 """How TensorRT's messages tell that the device's memory was too short; it has no other word for it."""
 
 
@@ -93,8 +94,8 @@ def build_engine(trt: ModuleType, plan: EnginePlan, model: onnx.ModelProto, *, t
     builder = trt.Builder(messages)
     network = _parsed(trt, builder, plan, variant_of(model, plan), messages)
     config = _configured(trt, builder, plan, network)
-    cache = config.create_timing_cache(timings)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    known = config.create_timing_cache(timings) or config.create_timing_cache(b"")
+    config.set_timing_cache(known, ignore_mismatch=False)
     compiled = builder.build_serialized_network(network, config)
     if compiled is None:
         raise failure("TensorRT compiled nothing", messages.errors)
@@ -102,12 +103,17 @@ def build_engine(trt: ModuleType, plan: EnginePlan, model: onnx.ModelProto, *, t
 
 
 def messages_of(trt: ModuleType) -> Any:
-    """Return a logger for TensorRT that keeps what it says of errors in ``errors``, and sends all to ours."""
-    levels = {
-        trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
-        trt.ILogger.Severity.ERROR: logging.ERROR,
-        trt.ILogger.Severity.WARNING: logging.DEBUG,
-    }
+    """Return TensorRT's logger, with no ``errors`` yet: it keeps what it is told of them, and sends all to ours."""
+    messages = _only_logger(trt)
+    messages.errors.clear()
+    return messages
+
+
+@cache
+def _only_logger(trt: ModuleType) -> Any:
+    """Return the one logger of this process: TensorRT tells the first that it is given, whatever it is given later."""
+    severities = trt.ILogger.Severity
+    errors, told = (severities.INTERNAL_ERROR, severities.ERROR), severities.WARNING
 
     class Messages(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -115,10 +121,9 @@ def messages_of(trt: ModuleType) -> Any:
             self.errors: list[str] = []
 
         def log(self, severity: Any, text: str) -> None:
-            level = levels.get(severity)
-            if level == logging.ERROR:
+            if severity in errors:
                 self.errors.append(text)
-            if level is not None:
+            if severity in (*errors, told):
                 log.debug("TensorRT: %s", text)
 
     return Messages()

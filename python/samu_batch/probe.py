@@ -70,21 +70,23 @@ def probe(
 
 
 def measure(engine: str, model: str, *, seconds: float, threads: int | None) -> dict[str, Any]:
-    """Load an engine here and time it on cubes of noise, the first of which warms it up (raises as load_engine)."""
+    """Load an engine here and time it on batches of noise, the first of which warms it up (raises as load_engine)."""
     import numpy as np
 
     loaded = load_engine(model, engine=engine, threads=threads)
-    shape = (1, 1, *(loaded.spec.cube,) * 3)
-    cube = np.random.default_rng(0).random(shape, dtype=np.float32)
-    loaded.run(cube)
+    shape = (loaded.batch, 1, *(loaded.spec.cube,) * 3)
+    noise = np.random.default_rng(0).random(shape, dtype=np.float32)
+    loaded.run(noise)
     cubes, start = 0, time.perf_counter()
     while not cubes or time.perf_counter() - start < seconds:
-        enhanced = loaded.run(cube)
-        cubes += 1
+        enhanced = loaded.run(noise)
+        cubes += len(noise)
     took = time.perf_counter() - start
     if enhanced.shape != shape or not np.isfinite(enhanced).all():
-        raise EngineError(f"a cube of noise came back as {enhanced.shape} with values that are not all finite")
-    return {"describe": loaded.describe(), "seconds_per_cube": took / cubes, "cubes": cubes, "memory": peak_memory()}
+        raise EngineError(f"a batch of noise came back as {enhanced.shape} with values that are not all finite")
+    facts = {"describe": loaded.describe(), "seconds_per_cube": took / cubes, "cubes": cubes, "memory": peak_memory()}
+    loaded.close()
+    return facts
 
 
 def _why_no_answer(child: subprocess.CompletedProcess[str]) -> str:

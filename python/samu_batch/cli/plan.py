@@ -26,7 +26,7 @@ def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
     """Tell voxels, cubes, time, memory and disk of each map and in total, before anything runs.
 
     Local and cached maps are read from their headers; of others the columns `box` and `voxel` tell, as `samu-batch
-    select` writes them. The time is that of the engine on two cubes of noise, so it is an
+    select` writes them. The time is that of the engine on two batches of noise, so it is an
     upper bound for maps with empty parts. The memory is that of the tiler; the engine's own comes on top.
     """
     from samu_batch.cost import entry_cost
@@ -49,7 +49,7 @@ def plan(entries: tuple[str, ...], *, as_json: bool, **values: Any) -> None:
 
 
 def seconds_per_cube(options: MapOptions) -> float:
-    """Time the engine on two cubes of noise, the first of which warms it up.
+    """Time the engine on two batches of noise, the first of which warms it up.
 
     Raises
     ------
