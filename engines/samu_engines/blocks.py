@@ -73,12 +73,18 @@ class LinearAttention(nn.Module):
         n, _, depth, height, width = features.shape
         qkv = self.qkv(self.norm(features)).reshape(n, 3, HEADS, HEAD_CHANNELS, depth * height * width)
         queries, keys, values = qkv[:, 0], qkv[:, 1], qkv[:, 2]  # (N, heads, channels, voxels)
-        memory = self.memory.unsqueeze(1).expand(2, n, HEADS, HEAD_CHANNELS, MEMORY_TOKENS)
-        keys = torch.cat([memory[0], keys], dim=-1)
-        values = torch.cat([memory[1], values], dim=-1)
-        # A softmax over 262,144 voxels leaves the normal range of half precision: here and in the product, float32.
-        keys = torch.softmax(keys.float(), dim=-1)
-        context = keys @ values.float().transpose(-1, -2)  # (N, heads, key channels, value channels)
+        # The softmax of the keys weighs 262,144 voxels: its weights leave the normal range of half precision, so it and
+        # the product are in float32. It is written out because engines add up its denominator one voxel after another,
+        # and lose four digits where most voxels are alike; planes first, they do not.
+        wide = torch.promote_types(keys.dtype, torch.float32)
+        keys, values = keys.to(wide), values.to(wide)
+        memory_keys, memory_values = self.memory.to(wide)
+        largest = torch.maximum(keys.amax(dim=-1, keepdim=True), memory_keys.amax(dim=-1, keepdim=True))
+        weights, memory_weights = torch.exp(keys - largest), torch.exp(memory_keys - largest)
+        planes = weights.reshape(n, HEADS, HEAD_CHANNELS, depth, height * width).sum(dim=-1)
+        total = planes.sum(dim=-1, keepdim=True) + memory_weights.sum(dim=-1, keepdim=True)
+        context = weights @ values.transpose(-1, -2) + memory_weights @ memory_values.transpose(-1, -2)
+        context = context / total  # (N, heads, key channels, value channels)
         queries = torch.softmax(queries, dim=-2) * HEAD_CHANNELS**-0.5
         attended = context.to(queries.dtype).transpose(-1, -2) @ queries  # (N, heads, value channels, voxels)
         out: Tensor = self.out(attended.reshape(n, HEADS * HEAD_CHANNELS, depth, height, width))

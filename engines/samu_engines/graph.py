@@ -27,18 +27,21 @@ OLD_OPSET = 17
 """What the parser of TensorRT 8.6 ends at."""
 # fmt: off
 OPERATORS = frozenset([
-    "Add", "Cast", "Concat", "Constant", "Conv", "Div", "Expand", "Gather", "GroupNormalization", "Identity",
-    "LayerNormalization", "MatMul", "Mul", "Pow", "Reciprocal", "ReduceMean", "Relu", "Reshape", "Resize",
-    "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "Add", "Cast", "Concat", "Constant", "Conv", "Div", "Exp", "Expand", "Gather", "GroupNormalization", "Identity",
+    "LayerNormalization", "MatMul", "Max", "Mul", "Pow", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceSum", "Relu",
+    "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose",
+    "Unsqueeze",
 ])
 # fmt: on
 OLD_OPERATORS = OPERATORS - {"GroupNormalization"} | {"InstanceNormalization"}
 # fmt: off
 FLOAT32_OPERATORS = frozenset([
-    "GroupNormalization", "InstanceNormalization", "LayerNormalization", "Pow", "ReduceMean", "Sqrt", "Reciprocal",
+    "Exp", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "Pow", "ReduceMean", "ReduceSum",
+    "Sqrt", "Reciprocal",
 ])
 # fmt: on
-"""Norms, whole or in parts: sums over many voxels, and squares, leave the range of half precision."""
+"""Norms and softmaxes, whole or in parts: sums over many voxels, and squares, leave the range of half precision."""
+TAKE_AXES = ("ReduceMean", "ReduceSum", "Reshape")
 RESIZE = {
     "mode": (b"nearest", b"nearest"),
     "coordinate_transformation_mode": (b"asymmetric", b"half_pixel"),
@@ -98,16 +101,15 @@ def check_variant(model: onnx.ModelProto, *, opset: int, half: bool) -> None:
 def islands(graph: onnx.GraphProto) -> frozenset[str]:
     """Return the tensors that every precision makes in float32.
 
-    Norms; a softmax over the last axis, which is that of the keys over all voxels (99.9 % of its weights lie below the
-    normal range of float16); and the product of those keys with the values.
+    Norms; the softmax of the keys over all voxels (99.9 % of its weights lie below the normal range of float16), from
+    what its exponential takes to the sum of its weights; and the product of those weights with the values.
     """
-    found: set[str] = set()
-    over_voxels: set[str] = set()
+    exponentials = [node for node in graph.node if node.op_type == "Exp"]
+    weights = {name for node in exponentials for name in node.output}
+    found = {name for node in exponentials for name in node.input}
     for node in graph.node:
-        if node.op_type == "Softmax" and attributes_of(node).get("axis", -1) == -1:
-            over_voxels |= set(node.output)
-            found |= over_voxels
-        elif node.op_type in FLOAT32_OPERATORS or (node.op_type == "MatMul" and over_voxels & set(node.input)):
+        weighs = node.op_type in ("MatMul", "Reshape") and weights & set(node.input)
+        if node.op_type in FLOAT32_OPERATORS or weighs:
             found |= set(node.output)
     return frozenset(found)
 
@@ -212,7 +214,7 @@ def _precisions(graph: onnx.GraphProto, *, half: bool) -> Iterator[str]:
             continue
         for name in (*node.input, *node.output):
             kind = kinds.get(name, TensorProto.UNDEFINED)
-            if kind != wanted and not (kind == TensorProto.INT64 and node.op_type == "ReduceMean"):
+            if kind != wanted and not (kind == TensorProto.INT64 and node.op_type in TAKE_AXES):
                 wrong, right = TensorProto.DataType.Name(kind), TensorProto.DataType.Name(wanted)
                 yield f"{node.op_type} makes {node.output[0]} with {name} in {wrong}, not {right}"
 

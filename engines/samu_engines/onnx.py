@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
+from samu_engines.cpu import read_for_cpus
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -38,7 +40,7 @@ class OnnxRuntimeEngine:
         options.inter_op_num_threads = 1
         # Threads that spin while they wait take the cores from the tiler and from other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(str(spec.weights), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(read_for_cpus(spec), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:

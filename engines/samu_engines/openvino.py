@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino as ov
 
+from samu_engines.cpu import read_for_cpus
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -43,7 +45,7 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         core = ov.Core()
-        network = core.read_model(spec.weights)
+        network = core.read_model(read_for_cpus(spec))
         network.reshape([-1, 1, spec.cube, spec.cube, spec.cube])
         self._compiled = core.compile_model(network, "CPU", settings)
 

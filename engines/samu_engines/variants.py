@@ -1,4 +1,4 @@
-"""Other forms of a model's one ONNX file, derived without torch: half precision, and an older operator set.
+"""Other forms of a model's one ONNX file, derived without torch: half precision, an older operator set, exact norms.
 
 A variant takes and gives float32 as the file does. Its weights are initialisers of the precision they are used in, so
 what it computes differs by rounding alone. ``in_old_opset(in_half_precision(model))`` is what TensorRT 8.6 reads.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
 from samu_engines.graph import OLD_OPSET, attributes_of, check_variant, islands
+from samu_engines.norms import WrittenOut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 Message = TypeVar("Message", onnx.ModelProto, onnx.NodeProto)
 
@@ -51,18 +51,42 @@ def in_old_opset(variant: onnx.ModelProto) -> onnx.ModelProto:
 
     Their parsers end there, or take a GroupNormalization as opset 18 had it: with a scale for each group.
     """
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in variant.graph.value_info}
-    constants = {tensor.name: tensor for tensor in variant.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    for node in variant.graph.node:
-        if node.op_type == "GroupNormalization":
-            nodes += _instance_norm(node, [dim.dim_value for dim in shapes[node.input[0]]], constants)
-        else:
-            nodes.append(_older(node, constants))
+    nodes, constants = _without_group_norms(variant, WrittenOut.as_instance_norm)
+    nodes = [_older(node, constants) for node in nodes]
     old = _rebuilt(variant, nodes, constants.values(), opset=OLD_OPSET)
     half = any(value.type.tensor_type.elem_type == HALF for value in old.graph.value_info)
     check_variant(old, opset=OLD_OPSET, half=half)
     return old
+
+
+def with_exact_norms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model, or a variant of one, with its group norms as means of means, for engines on CPUs.
+
+    OpenVINO and ONNX Runtime have a group norm that loses digits where a mean is large against its deviation.
+    """
+    stored = {tensor.name for tensor in model.graph.initializer}
+    is_model = any(node.op_type == "Cast" and node.input[0] in stored for node in model.graph.node)
+    variant = in_single_precision(model) if is_model else model
+    nodes, constants = _without_group_norms(variant, WrittenOut.as_means)
+    return _rebuilt(variant, nodes, constants.values(), opset=variant.opset_import[0].version)
+
+
+def _without_group_norms(
+    variant: onnx.ModelProto, write_out: Callable[[WrittenOut], WrittenOut]
+) -> tuple[list[onnx.NodeProto], dict[str, onnx.TensorProto]]:
+    """Return the nodes of a variant, and its constants, with each group norm in terms of other operators."""
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in variant.graph.value_info}
+    constants = {tensor.name: tensor for tensor in variant.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in variant.graph.node:
+        if node.op_type != "GroupNormalization":
+            nodes.append(node)
+            continue
+        shape = [dim.dim_value for dim in shapes[node.input[0]]]
+        instead = write_out(WrittenOut(node, shape, constants))
+        nodes += instead.nodes
+        constants |= instead.constants
+    return nodes, constants
 
 
 def _derived(model: onnx.ModelProto, *, half: bool) -> onnx.ModelProto:
@@ -138,50 +162,11 @@ class _Retyping:
         self.nodes.append(helper.make_node("Cast", [inner], [output], name=f"{output}/cast", to=FLOAT))
 
 
-def _instance_norm(
-    node: onnx.NodeProto, shape: Sequence[int], constants: dict[str, onnx.TensorProto]
-) -> list[onnx.NodeProto]:
-    """Return the nodes of a group norm of (N, C, ...): groups become channels, and the scales come after.
-
-    The constants that they need are added to ``constants``.
-    """
-    [source, scale, bias], [output] = node.input, node.output
-    given = attributes_of(node)
-    groups, channels = given["num_groups"], shape[1]
-    along_channels = (1, channels, *(1 for _ in shape[2:]))
-    made = {
-        f"groups.{groups}": np.array([0, groups, -1]),  # 0 keeps the batch
-        "shape." + "x".join(map(str, shape[1:])): np.array([0, *shape[1:]]),
-        f"ones.{groups}": np.ones(groups, np.float32),
-        f"zeros.{groups}": np.zeros(groups, np.float32),
-        f"{scale}.channels": numpy_helper.to_array(constants[scale]).reshape(along_channels),
-        f"{bias}.channels": numpy_helper.to_array(constants[bias]).reshape(along_channels),
-    }
-    for name, values in made.items():
-        constants[name] = numpy_helper.from_array(values, name)
-    flat, back, ones, zeros, scales, biases = made
-    steps = [
-        ("Reshape", [source, flat], {}),
-        ("InstanceNormalization", [ones, zeros], {"epsilon": given.get("epsilon", 1e-5)}),
-        ("Reshape", [back], {}),
-        ("Mul", [scales], {}),
-        ("Add", [biases], {}),
-    ]
-    nodes: list[onnx.NodeProto] = []
-    last: list[str] = []
-    for number, (operator, inputs, attributes) in enumerate(steps):
-        target = output if number == len(steps) - 1 else f"{output}.{number}"
-        name = f"{node.name}/{operator}.{number}"
-        nodes.append(helper.make_node(operator, [*last, *inputs], [target], name=name, **attributes))
-        last = [target]
-    return nodes
-
-
 def _older(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> onnx.NodeProto:
-    """Return a node as opset 17 writes it: with the axes of a mean as attribute, without what came later."""
+    """Return a node as opset 17 writes it: with the axes of means and maxima as attribute, without what came later."""
     given = attributes_of(node)
     inputs = list(node.input)
-    if node.op_type == "ReduceMean" and len(inputs) == 2:
+    if node.op_type in ("ReduceMax", "ReduceMean") and len(inputs) == 2:
         given["axes"] = numpy_helper.to_array(constants[inputs.pop()]).tolist()
         given.pop("noop_with_empty_axes", None)
     given = {key: value for key, value in given.items() if key not in NEW_ATTRIBUTES.get(node.op_type, ())}

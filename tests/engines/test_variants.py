@@ -94,9 +94,12 @@ def test_islands_are_marked_and_nothing_else_convolves_in_float32(exported):
             assert node.name.startswith(ISLAND)
         if node.op_type == "Conv":
             assert not node.name.startswith(ISLAND)
-    softmaxes = [node for node in half.graph.node if node.op_type == "Softmax"]
-    # Of the two in an attention, that of the keys is an island and that of the queries is not.
-    assert len([node for node in softmaxes if node.output[0] in kept]) == len(softmaxes) / 2
+    # Of the two softmaxes of an attention, that of the keys is an island, its weights' product included.
+    assert not any(node.output[0] in kept for node in half.graph.node if node.op_type == "Softmax")
+    weights = {node.output[0] for node in half.graph.node if node.op_type == "Exp"}
+    products = [node for node in half.graph.node if node.op_type == "MatMul" and weights & set(node.input)]
+    assert len(products) == len(weights)
+    assert kept.issuperset(weights | {node.output[0] for node in products})
 
 
 def test_the_old_opset_has_no_group_norm_and_no_newer_operator(exported):
