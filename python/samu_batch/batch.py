@@ -184,7 +184,10 @@ class _OneAtATime:
         self._engine = engine
         self._turns = _Turns()
         self.spec = engine.spec
-        self.batch = engine.batch
+
+    @property
+    def batch(self) -> int:
+        return self._engine.batch
 
     def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         waiting = iter(batches)

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from samu_batch.engine import AUTO_ORDER
+from samu_batch.engine import AUTO_ORDER, installed_engines
 from samu_batch.errors import SamuError
 from samu_batch.locate import default_cache
 from samu_batch.machine import cores, gpus, memory_bytes
 from samu_batch.model import ModelSpec, model_names
-from samu_batch.probe import installed_engines, probe
+from samu_batch.probe import probe
 
 
 def diagnose(*, model: str, scratch: Path | None = None, cache: Path | None = None) -> dict[str, Any]:

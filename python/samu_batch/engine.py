@@ -8,7 +8,9 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from samu_batch.errors import EngineError
+from samu_batch.machine import gpus
 from samu_batch.model import IDENTITY, ModelSpec
+from samu_batch.probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("samu_batch")
 
 GROUP = "samu_batch.engines"
-AUTO_ORDER = ("tensorrt", "torch-cuda", "openvino", "onnxruntime")
+ON_GPUS = ("tensorrt", "torch-cuda")
+AUTO_ORDER = (*ON_GPUS, "openvino", "onnxruntime")
+FIRST_START_SECONDS = 1800.0
+"""How long an engine on a GPU may take in the process where ``auto`` tries it: it may have to compile the model."""
+
+
+def installed_engines() -> list[str]:
+    """Return the names of the engines that entry points offer: the order of ``auto`` first, then alphabetical."""
+    names = {point.name for point in entry_points(group=GROUP)}
+    return [*(name for name in AUTO_ORDER if name in names), *sorted(names - set(AUTO_ORDER))]
 
 
 class Engine(Protocol):
@@ -60,7 +71,8 @@ def load_engine(
     model
         Name or path of a sidecar, or its spec.
     engine
-        A name fails with the reason if that engine cannot run here; ``auto`` takes the first that can, and says so.
+        A name fails with the reason if that engine cannot run here; ``auto`` takes the first that can, and says so. It
+        tries those for GPUs in a process of their own first.
     device, threads
         ``cpu`` or ``cuda``, and CPU threads (None: the engine's own choice).
 
@@ -77,9 +89,11 @@ def load_engine(
         return _load(engine, spec, device, threads)
     refused = {}
     for name in AUTO_ORDER:
-        if device == "cpu" and name in ("tensorrt", "torch-cuda"):
+        if device == "cpu" and name in ON_GPUS:
             continue
         try:
+            if name in ON_GPUS:
+                _try_apart(name, spec, threads)
             chosen = _load(name, spec, device, threads)
         except EngineError as error:
             refused[name] = str(error)
@@ -88,6 +102,16 @@ def load_engine(
             log.info("engine %s is not used: %s", other, reason)
         return _SecondChoice(chosen, refused) if refused else chosen
     raise EngineError("no engine can run here: " + "; ".join(f"{name}: {reason}" for name, reason in refused.items()))
+
+
+def _try_apart(name: str, spec: ModelSpec, threads: int | None) -> None:
+    """Try an engine whose libraries, where they do not fit the driver, end the process or never come back."""
+    _point(name, spec)
+    if not gpus():
+        raise EngineError(f"{name} cannot run here: no NVIDIA driver lists a GPU")
+    found = probe(name, str(spec.path), threads=threads, patience=FIRST_START_SECONDS)
+    if not found["usable"]:
+        raise EngineError(found["reason"])
 
 
 class _SecondChoice:

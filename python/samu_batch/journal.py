@@ -106,7 +106,7 @@ class Journal:
             entry=task.entry,
             finished=_now(),
             model={"name": engine.spec.name, "sha256": engine.spec.sha256},
-            engine=engine.describe(),
+            engine={"batch": task.options.batch or engine.batch} | engine.describe(),
             options=byte_options(task.options),
             seconds=self._seconds,
             peak_memory=peak_memory(),

@@ -40,6 +40,12 @@ def gpu(fakes, fake_driver, monkeypatch):
     return fakes()
 
 
+@pytest.fixture(autouse=True)
+def no_other_process(monkeypatch):
+    """The stand-ins are in this process alone: `auto` tries engines here (tests/unit/test_probe.py: in another)."""
+    monkeypatch.setattr("samu_batch.engine._try_apart", lambda *_: None)
+
+
 @pytest.fixture
 def model(tmp_path, make_model):
     """A small model with a golden cube, as (sidecar, reference)."""

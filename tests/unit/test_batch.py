@@ -169,7 +169,7 @@ def test_the_receipt_tells_what_was_done(run, source, tmp_path):
     [output] = report.outputs
     assert output["bytes"] == task.output.stat().st_size
     assert any("resolution of 12 A" in warning for warning in report.warnings)
-    assert report.engine == {"name": "identity"}
+    assert report.engine == {"name": "identity", "batch": 4}
     assert report.peak_memory > 1 << 20
 
 

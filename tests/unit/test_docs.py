@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from samu_batch.cli import COMMANDS, cli
-from samu_batch.engine import AUTO_ORDER
+from samu_batch.engine import AUTO_ORDER, installed_engines
 from samu_batch.errors import TRANSIENT_KINDS, SamuError
-from samu_batch.probe import installed_engines
 from samu_batch.selection import COLUMNS
 from samu_batch.task import MapReport
 

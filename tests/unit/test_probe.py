@@ -1,13 +1,15 @@
 """Every engine is tried in a process of its own: one that crashes or hangs says so and harms nothing."""
 
 import os
-import sys
 import textwrap
+from importlib.metadata import entry_points
 
 import pytest
 
 from samu_batch.doctor import diagnose, examine_engines
-from samu_batch.probe import installed_engines, probe
+from samu_batch.engine import installed_engines, load_engine
+from samu_batch.errors import EngineError
+from samu_batch.probe import probe
 
 
 @pytest.fixture
@@ -29,15 +31,20 @@ def bad_engines(tmp_path, monkeypatch):
             """
         )
     )
-    info = tmp_path / "bad_engines-1.dist-info"
+    names = ("crash", "hang", "lack")
+    install(tmp_path, "bad-engines", {name: f"bad_engines:{name}" for name in names}, monkeypatch)
+
+
+def install(folder, package, engines, monkeypatch):
+    """Let a package in `folder` offer engines, to this process and its children; it hides another one of that name."""
+    info = folder / f"{package.replace('-', '_')}-1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad-engines\nVersion: 1\n")
-    points = "".join(f"{name} = bad_engines:{name}\n" for name in ("crash", "hang", "lack"))
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    points = "".join(f"{name} = {where}\n" for name, where in engines.items())
     (info / "entry_points.txt").write_text(f"[samu_batch.engines]\n{points}")
-    paths = [str(tmp_path), *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)]
+    paths = [str(folder), *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    monkeypatch.syspath_prepend(tmp_path)
-    return sys.path
+    monkeypatch.syspath_prepend(folder)
 
 
 def test_an_engine_that_crashes_is_named_with_its_signal(bad_engines, tmp_path, make_model):
@@ -72,10 +79,37 @@ def test_an_engine_whose_answer_is_not_finite_is_not_usable(tmp_path, make_model
     assert "finite" in probe("onnxruntime", str(sidecar))["reason"]
 
 
+@pytest.mark.parametrize(("fault", "reason"), [("crash", "SIGSEGV"), ("hang", "no answer"), ("lack", "not installed")])
+def test_auto_survives_an_engine_that_crashes_hangs_or_lacks_a_library(
+    bad_engines, tmp_path, make_model, monkeypatch, fault, reason
+):
+    own = {point.name: point.value for point in entry_points(group="samu_batch.engines")}
+    engines = own | {"tensorrt": f"bad_engines:{fault}", "torch-cuda": "bad_engines:lack"}
+    install(tmp_path, "samu-engines", engines, monkeypatch)
+    monkeypatch.setattr("samu_batch.engine.gpus", lambda: ("0",))
+    monkeypatch.setattr("samu_batch.engine.FIRST_START_SECONDS", 5 if fault == "hang" else 120)
+    sidecar, _ = make_model(tmp_path / "model")
+    facts = load_engine(str(sidecar), threads=1).describe()
+    assert facts["name"] == "openvino"
+    assert reason in facts["passed_over"]["tensorrt"]
+    with pytest.raises(EngineError, match="a_library_that_is_not_there"):  # by name it fails, and never falls back
+        load_engine(str(sidecar), engine="torch-cuda")
+
+
+def test_without_a_gpu_auto_tries_no_engine_for_gpus(tmp_path, make_model, monkeypatch):
+    monkeypatch.setattr("samu_batch.engine.gpus", lambda: ())
+    monkeypatch.setattr("samu_batch.engine.probe", lambda *_, **__: pytest.fail("a process was started"))
+    sidecar, _ = make_model(tmp_path)
+    passed_over = load_engine(str(sidecar), threads=1).describe()["passed_over"]
+    assert passed_over == {
+        name: f"{name} cannot run here: no NVIDIA driver lists a GPU" for name in ("tensorrt", "torch-cuda")
+    }
+
+
 def test_engines_stand_in_the_order_of_auto_with_the_absent_ones():
     names = [found["name"] for found in examine_engines("identity")]
     assert names == ["tensorrt", "torch-cuda", "openvino", "onnxruntime", "identity"]
-    assert installed_engines() == ["tensorrt", "openvino", "onnxruntime", "identity"]
+    assert installed_engines() == ["tensorrt", "torch-cuda", "openvino", "onnxruntime", "identity"]
 
 
 def test_the_doctor_tells_of_machine_models_and_engines(tmp_path, make_model):

@@ -104,8 +104,9 @@ def bench(engines: tuple[str, ...], *, model: str, threads: int | None, seconds:
 
     The ratio is that of the speeds, against the first engine that runs. Exit status: 0 some engine ran, 1 none.
     """
+    from samu_batch.engine import installed_engines
     from samu_batch.machine import cores
-    from samu_batch.probe import installed_engines, probe
+    from samu_batch.probe import probe
 
     _check_model(model)
     if unknown := sorted(set(engines) - set(installed_engines())):
