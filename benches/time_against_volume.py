@@ -52,7 +52,7 @@ def time_map(engine, edge, folder, asked):
 
 
 def plot(points, title, path):
-    """Draw wall and CPU time against volume, with the straight line through the largest map's."""
+    """Draw wall and CPU time against volume."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -63,7 +63,7 @@ def plot(points, title, path):
     for column, name, marker in ((1, "wall time", "o-"), (2, "CPU time, all threads", "s--")):
         axes.plot(volumes, [point[column] for point in points], marker, label=name)
     for edge, wall, *_ in points:
-        axes.annotate(f"{edge}$^3$", (edge**3 / 1e6, wall), xytext=(4, -12), textcoords="offset points", fontsize=8)
+        axes.annotate(f"{edge}$^3$", (edge**3 / 1e6, wall), xytext=(-24, 6), textcoords="offset points", fontsize=8)
     axes.set(xlabel="volume (10$^6$ Å$^3$)", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     axes.set_title(title, fontsize=9)
     axes.legend(frameon=False)
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--edges", type=int, nargs="+", default=EDGES)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--note", default="", help="a line below the picture's title, on what else the machine did")
     asked = parser.parse_args()
     engine = load_engine(asked.model, engine=asked.engine, threads=asked.threads)
     facts = engine.describe()
@@ -92,7 +93,7 @@ def main() -> None:
             share, peak = report.seconds["enhance"] / wall, peak_memory() / 1e6
             print(f"| {edge} | {report.cubes} | {wall:.1f} | {cpu:.1f} | {share:.3f} | {peak:.0f} MB |", flush=True)
             if asked.plot:
-                plot(points, title, asked.plot)
+                plot(points, f"{title}\n{asked.note}".rstrip(), asked.plot)
 
 
 if __name__ == "__main__":
