@@ -74,7 +74,7 @@ def _bar(now: Snapshot) -> Table:
     for share in (None, 1, None, None, None):
         table.add_column(no_wrap=True, ratio=share)
     speed = "" if now.cubes_per_second is None else f"{number(now.cubes_per_second)} cubes/s"
-    left = duration(now.elapsed) if now.seconds_left is None else f"{duration(now.seconds_left)} left"
+    left = f"{duration(now.seconds_left)} left" if now.seconds_left else f"{duration(now.elapsed)} so far"
     bar = ProgressBar(total=1.0, completed=now.share)
     table.add_row(f"{now.finished}/{now.maps} maps", bar, f"{100 * now.share:.0f} %", speed, left)
     return table
