@@ -139,11 +139,14 @@ def conclude(
     from samu_batch.errors import StoreError
     from samu_batch.locate import forget
     from samu_batch.run_directory import read_receipt
+    from samu_batch.scratch import discard_scratch
 
     finished, failed = 0, []
     for task in tasks:
         if (receipt := read_receipt(task.receipt)) is not None:
-            forget(task)  # a process that was killed behind the receipt did not
+            # Processes that were killed did not, or outlived their driver by a moment.
+            forget(task)
+            discard_scratch(task)
             finished += 1
             failed += [] if receipt.done else [receipt]
     if run is not None and write_reports:
