@@ -74,6 +74,9 @@ def chosen_devices(devices: str, *, workers: int | None) -> tuple[str, ...]:
     return tuple(named[n % len(named)] for n in range(workers or len(named)))
 
 
-def default_memory(workers: int) -> int:
-    """Return the tiler's budget per worker in bytes: a quarter of the machine shared out, between 0.5 and 4 GiB."""
-    return max(GIB // 2, min(4 * GIB, memory_bytes() // 4 // workers))
+def default_memory(workers: int, *, of: int | None = None) -> int:
+    """Return the tiler's budget per worker in bytes: a quarter of the machine, or ``of`` a job's memory, shared out.
+
+    It is between 0.5 and 4 GiB.
+    """
+    return max(GIB // 2, min(4 * GIB, (memory_bytes() if of is None else of) // 4 // workers))

@@ -3,12 +3,15 @@
 import os
 import sys
 import textwrap
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from samu_batch.entries import Entry
 from samu_batch.errors import EngineError
-from samu_batch.executors.dask import DaskExecutor
+from samu_batch.executors.dask import DaskExecutor, workers_running
+from samu_batch.executors.retirement import Retirement
 from samu_batch.executors.serial import SerialExecutor
 from samu_batch.task import MapOptions, MapTask
 
@@ -61,6 +64,14 @@ def work(tmp_path, monkeypatch):
                 while task.entry.id == "hangs":
                     time.sleep(1)
                 return note(task)
+
+            def naps(task, progress=None):
+                time.sleep(0.3)
+                return note(task)
+
+            def job_ends_in(seconds):
+                now = int(time.time())
+                os.environ |= {"SAMU_JOB_START_TIME": str(now - 20), "SAMU_JOB_END_TIME": str(now + seconds)}
 
             def no_engine(task, progress=None):
                 raise EngineError("no engine can run here")
@@ -183,3 +194,41 @@ def test_a_cluster_that_runs_already_is_joined(work, tmp_path):
         executor = DaskExecutor([], threads=1, scheduler=cluster.scheduler_address)
         reports = list(executor.map(work.note, tasks(tmp_path, "a", "b", "c")))
     assert sorted(report.id for report in reports) == ["a", "b", "c"]
+
+
+@contextmanager
+def one_of_two_ends(work, counts):
+    """Two workers, of which one belongs to a job that soon ends; `counts` notes how many take tasks."""
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    plain = {"nthreads": 3, "host": "127.0.0.1", "memory_limit": 0, "dashboard": False, "silence_logs": 50}
+    workers = {name: {"cls": Nanny, "options": plain | {"env": dict(os.environ)}} for name in ("stays", "ends")}
+    address = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": address}
+    with SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2)
+        client.run(work.job_ends_in, 6, workers=list(client.scheduler_info()["workers"])[:1])
+        client.register_plugin(Retirement())
+
+        def running():
+            counts.append(workers_running(client))
+            return counts[-1]
+
+        yield client, running
+
+
+def test_a_worker_whose_job_is_about_to_end_leaves_without_losing_a_map_or_doing_one_twice(work, tmp_path):
+    counts = []
+
+    def until_it_left():
+        number = 0
+        while not counts or counts[-1] == 2 or number % 10:
+            number += 1
+            yield from tasks(tmp_path, str(number))
+
+    reports = list(DaskExecutor(elsewhere=partial(one_of_two_ends, work, counts)).map(work.naps, until_it_left()))
+    assert {report.kind for report in reports} == {"done"}
+    runs = [(tmp_path / f"{report.id}.mrc").read_text().splitlines() for report in reports]
+    assert [len(processes) for processes in runs] == [1] * len(reports)
+    assert len({process for [process] in runs}) == 2
+    assert set(counts) == {1, 2}

@@ -96,7 +96,7 @@ class Cluster:
     def lose(self, node):
         """End a node as a loss of power does: its daemon and everything below it, at once."""
         daemon = self._daemons.pop(node)
-        lost = [*descendants(daemon.pid, node), daemon.pid]
+        lost = [*descendants(daemon.pid, node, self.folder / "slurm.conf"), daemon.pid]
         for pid in lost:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -145,13 +145,14 @@ def free_ports(count):
     pytest.skip("no free ports")
 
 
-def descendants(pid, node):
+def descendants(pid, node, configuration):
     """The processes below a node's daemon; its job steps leave the family, and are known by what they were told."""
+    told = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={configuration}".encode()}
     parents, steps = {}, set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if f"SLURMD_NODENAME={node}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            if told <= set((folder / "environ").read_bytes().split(b"\0")):
                 steps.add(int(folder.name))
         except (OSError, ValueError):
             continue

@@ -16,11 +16,13 @@ from samu_batch.cli.outcome import allowance, conclude, work
 from samu_batch.cli.runs import begin, inherit, refuse, run_directory, take_shard, tasks_of
 from samu_batch.cli.settings import CommandError, SettingsCommand
 from samu_batch.cli.signals import Stopped, stopping_signals
+from samu_batch.cli.slurm import take_slurm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from samu_batch.batch import Decision, Executor
+    from samu_batch.cli.slurm import OnSlurm
     from samu_batch.model import ModelSpec
     from samu_batch.task import MapOptions, MapTask
     from samu_batch.time_limit import Allowance
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
     help="For one ENTRY: write this file and its receipt FILE.json, and no RUN.",
 )
 @run_options
+@click.option(
+    "--slurm",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="TOML file of the Slurm jobs that shall be the workers.",
+)
 @click.option("--shard", metavar="K[/N]|auto", help="The maps of one task of a job array; auto asks the scheduler.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print each map's reason to run or to skip, and stop.")
 def enhance(entries: tuple[str, ...], **values: Any) -> None:
@@ -56,12 +64,15 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
     run = None if values["output"] else run_directory(entries, listed, values["run"])
     listed = inherit(values, run, listed)
     mine = take_shard(values["shard"], run, listed)
+    slurm = take_slurm(values, run)
     dask = _with_dask(values)
     options, devices = take_map_options(
         values, maps=len(mine) if dask else 1, huge=lambda options: dask and any_huge(mine, options)
     )
-    dask = dask and (len(devices) > 1 or values["executor"] == "dask" or values["scheduler"] is not None)
+    elsewhere = slurm is not None or values["scheduler"] is not None
+    dask = dask and (len(devices) > 1 or values["executor"] == "dask" or elsewhere)
     options = replace(options, update=values["update"], memory=options.memory // (_in_flight() if dask else 1))
+    options = options if slurm is None else replace(options, device=slurm.device)
     spec = read_spec(options)
     tasks = tasks_of(run, mine, options, output=values["output"])
     # What a RUN was made with changes for all of its tasks at once, or for none.
@@ -72,14 +83,13 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
     if values["dry_run"]:
         _show(decisions, as_json=values["as_json"])
         return
-    executor = _executor(decisions, options, devices, scheduler=values["scheduler"], dask=dask)
+    executor = _executor(decisions, options, devices, scheduler=values["scheduler"], slurm=slurm, dask=dask)
     try:
         with stopping_signals():
             if run is not None:
                 begin(run, listed, spec, options, shared=values["shard"] is not None)
-            status = _work(
-                decisions, executor, values, allowance=allowance(decisions, options, workers=len(devices), dask=dask)
-            )
+            limits = allowance(decisions, options, workers=len(devices), dask=dask, elsewhere=elsewhere)
+            status = _work(decisions, executor, values, allowance=limits)
     except Stopped as stopped:
         click.echo("stopped by a signal; the same command goes on from here", err=True)
         status = stopped.status
@@ -103,7 +113,7 @@ def _with_dask(values: dict[str, Any]) -> bool:
 
 
 def _in_flight() -> int:
-    from samu_batch.executors.dask import IN_FLIGHT
+    from samu_batch.executors.in_flight import IN_FLIGHT
 
     return IN_FLIGHT
 
@@ -121,7 +131,13 @@ def _show(decisions: Sequence[Decision], *, as_json: bool) -> None:
 
 
 def _executor(
-    decisions: Sequence[Decision], options: MapOptions, devices: Sequence[str], *, scheduler: str | None, dask: bool
+    decisions: Sequence[Decision],
+    options: MapOptions,
+    devices: Sequence[str],
+    *,
+    scheduler: str | None,
+    slurm: OnSlurm | None,
+    dask: bool,
 ) -> Executor:
     """Make the loop; an engine that cannot be loaded is a wrong command, not ten thousand failures."""
     from samu_batch.batch import process_engine
@@ -132,6 +148,8 @@ def _executor(
         from samu_batch.cubes import SPREAD_ABOVE
         from samu_batch.executors.dask import DaskExecutor
 
+        if slurm is not None:
+            return DaskExecutor(elsewhere=slurm.workers)
         if not any(decision.run and (decision.cubes or 0) > SPREAD_ABOVE for decision in decisions):
             devices = devices[: max(1, waiting)]
         return DaskExecutor(devices, threads=options.threads, scheduler=scheduler)

@@ -49,16 +49,21 @@ def work(
         return 0
     tasks = {decision.task.entry.id: decision.task for decision in todo}
     progress = RunProgress({decision.task.entry.id: decision.cubes for decision in todo})
-    reason = ""
+    reason, begun = "", False
     try:
         with _display(progress, quiet=quiet, as_json=as_json) as shown:
             for report in _reports(todo, executor, allowance, progress=progress.tell):
+                begun = True
                 progress.finish(report)
                 shown.show(report)
                 if as_json:
                     click.echo(report.to_json(indent=None), nl=False)
                 if reason := _why_stop(report, tasks[report.id]):
                     break
+    except ConnectionError as error:  # no worker is left, and none can be had
+        if not begun:
+            raise
+        reason = str(error)
     except StoreError as error:  # not even a receipt can be written
         reason = str(error)
     if reason:
@@ -85,17 +90,22 @@ def _display(progress: RunProgress, *, quiet: bool, as_json: bool) -> Terminal |
     return Lines(progress, quiet=quiet, as_json=as_json)
 
 
-def allowance(decisions: Sequence[Decision], options: MapOptions, *, workers: int, dask: bool) -> Allowance | None:
-    """Return what a scheduler's time limit allows, with the engine's pace; None where no limit is known."""
+def allowance(
+    decisions: Sequence[Decision], options: MapOptions, *, workers: int, dask: bool, elsewhere: bool = False
+) -> Allowance | None:
+    """Return what a scheduler's time limit allows; None where no limit is known.
+
+    The engine's pace is tried here, or learned from the maps that are done ``elsewhere``.
+    """
     from samu_batch.time_limit import Allowance, TimeLimit
 
     limit = TimeLimit.of_job(os.environ)
     if limit is None or not any(decision.run for decision in decisions):
         return None
-    pace = _pace(options, dask=dask)
+    pace = None if elsewhere else _pace(options, dask=dask)
     if not dask:
         return Allowance(limit, pace=pace)
-    from samu_batch.executors.dask import IN_FLIGHT
+    from samu_batch.executors.in_flight import IN_FLIGHT
 
     return Allowance(limit, pace=pace, in_flight=IN_FLIGHT, workers=workers)
 

@@ -1,52 +1,42 @@
-"""Maps over worker processes of this machine, or of a Dask cluster that runs already.
-
-A window of tasks is in flight, never the whole list: the scheduler blames a dead worker's death on everything it held.
-Suspects of a lost worker run again one at a time, and a map is blamed only after three losses alone.
-"""
+"""Maps over worker processes of this machine, or of a Dask cluster elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import time
 import uuid
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
-from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
-from distributed.scheduler import KilledWorker
 
 from samu_batch.cubes import SPREAD_ABOVE, Spread
-from samu_batch.errors import WorkerLostError
 from samu_batch.events import MapEvent, nobody
+from samu_batch.executors.in_flight import IN_FLIGHT, InFlight
 from samu_batch.executors.spread import over_workers
 from samu_batch.executors.worker import STILL, STILL_SECONDS, Watchdog, at_work
 from samu_batch.scratch import discard_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from distributed import Future, Worker
 
     from samu_batch.events import Listener
     from samu_batch.task import MapReport, MapTask
 
-IN_FLIGHT = 3
-"""Tasks of one worker: one ingested, one in the engine, one exported."""
+    Crew = tuple[Client, Callable[[], int]]
 
-LOSSES_ALONE = 3
 START_SECONDS = 120
-LOOK_SECONDS = 1.0
-"""How often the workers are counted: some come later, and some go."""
 
 SETTINGS = {
-    # A lost worker must be reported at once; the ledger here decides what runs again.
+    # A lost worker must be reported at once; what is in flight decides what runs again.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -70,6 +60,8 @@ class DaskExecutor:
         CPU threads of each worker.
     scheduler
         Address of a running cluster; its workers must be able to import samu_batch.
+    elsewhere
+        In the place of all this: gives a client, and a function that counts the workers that take tasks.
     spread_above
         Cubes above which the workers that share a scratch do a map together.
     still_seconds
@@ -78,16 +70,18 @@ class DaskExecutor:
 
     def __init__(
         self,
-        devices: Sequence[str],
+        devices: Sequence[str] = (),
         *,
-        threads: int,
+        threads: int = 1,
         scheduler: str | None = None,
+        elsewhere: Callable[[], AbstractContextManager[Crew]] | None = None,
         spread_above: int = SPREAD_ABOVE,
         still_seconds: float = STILL_SECONDS,
     ) -> None:
         self._devices = devices
         self._threads = threads
         self._scheduler = scheduler
+        self._elsewhere = elsewhere
         self._still_seconds = still_seconds
         self._hung: list[object] = []
         self._topic = f"samu-batch-{uuid.uuid4().hex}"  # a cluster that is joined may serve several runs
@@ -115,37 +109,36 @@ class DaskExecutor:
         """
         running: dict[Future, MapTask] = {}
         try:
-            with dask.config.set(SETTINGS), self._client() as client:
+            with dask.config.set(SETTINGS), self._crew() as (client, workers):
                 client.register_plugin(LogHere(logging.getLogger("samu_batch").level))
                 client.register_plugin(Watchdog(self._topic, seconds=self._still_seconds))
                 work = partial(_on_worker, process, self._topic)
                 client.subscribe_topic(self._topic, _hearing(progress))
                 client.subscribe_topic(self._topic + STILL, self._hung.append)
-                if alone:
-                    yield from (_alone(client, work, task, hung=self._hung) for task in tasks)
-                else:
-                    workers = partial(workers_running, client)
-                    yield from _windowed(
-                        client, work, tasks, running, workers=workers, progress=progress, hung=self._hung
-                    )
+                maps = InFlight(client, work, workers, progress, self._hung, running)
+                yield from maps.in_turn(tasks) if alone else maps.side_by_side(tasks)
         finally:
-            if self._scheduler is None:  # the workers are gone, also where they were stopped at work
-                for task in running.values():
+            if self._scheduler is None and self._elsewhere is None:
+                for task in running.values():  # the workers are gone, also where they were stopped at work
                     discard_scratch(task)
 
     @contextmanager
-    def _client(self) -> Iterator[Client]:
+    def _crew(self) -> Iterator[Crew]:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        if self._elsewhere is not None:
+            with self._elsewhere() as crew:
+                yield crew
+            return
         if self._scheduler is not None:
             with _joined(self._scheduler) as client:
-                yield client
+                yield client, partial(workers_running, client)
             return
         with (
             TemporaryDirectory(prefix="samu-batch-dask-") as folder,
             dask.config.set({"temporary-directory": folder}),
             self._local() as client,
         ):
-            yield client
+            yield client, partial(workers_running, client)
 
     @contextmanager
     def _local(self) -> Iterator[Client]:
@@ -155,7 +148,7 @@ class DaskExecutor:
             "cls": Scheduler,
             "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "port": 0, "host": "127.0.0.1"},
         }
-        with _interrupts_withheld():
+        with interrupts_withheld():
             cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
         with cluster, Client(cluster) as client:
             try:
@@ -182,7 +175,7 @@ class DaskExecutor:
 
 
 @contextmanager
-def _interrupts_withheld() -> Iterator[None]:
+def interrupts_withheld() -> Iterator[None]:
     """Keep Ctrl-C from the threads made here, and so from the processes that they start: this process stops them."""
     resource_tracker.ensure_running()  # starting it later would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
@@ -238,65 +231,3 @@ def _on_worker(process: Callable[[MapTask, Listener], MapReport], topic: str, ta
     """Run one task, in a worker, and tell the driver about it."""
     with at_work(topic, task.entry.id) as told:
         return process(task, told)
-
-
-def _windowed(
-    client: Client,
-    work: Callable[[MapTask], MapReport],
-    tasks: Iterable[MapTask],
-    running: dict[Future, MapTask],
-    *,
-    workers: Callable[[], int],
-    progress: Listener,
-    hung: Sequence[object],
-) -> Iterator[MapReport]:
-    """Yield reports as they finish; ``running`` is kept to what is in flight, a few tasks for each of ``workers()``."""
-    waiting = iter(tasks)
-    suspects: list[MapTask] = []
-    finished: Queue[Future] = Queue()
-
-    def submit_next() -> bool:
-        task = next(waiting, None)
-        if task is not None:
-            future = client.submit(work, task, pure=False)
-            running[future] = task
-            future.add_done_callback(finished.put)
-        return task is not None
-
-    more, window, looked = True, 0, -LOOK_SECONDS
-    while running or more:
-        if time.monotonic() - looked >= LOOK_SECONDS:
-            window, looked = IN_FLIGHT * workers(), time.monotonic()
-        while more and len(running) < window:
-            more = submit_next()
-        try:
-            future = finished.get(timeout=LOOK_SECONDS)
-        except Empty:
-            continue
-        task = running.pop(future)
-        if future.status == "error" and isinstance(future.exception(), KilledWorker):
-            suspects.append(task)
-            progress(MapEvent(task.entry.id, "waiting"))
-        else:
-            yield future.result()
-    for task in suspects:
-        yield _alone(client, work, task, hung=hung)
-
-
-def _alone(client: Client, work: Callable[[MapTask], MapReport], task: MapTask, *, hung: Sequence[object]) -> MapReport:
-    """Run a suspect with nothing beside it, so that the next loss is its own.
-
-    ``hung`` grows when a worker ends itself because nothing moves.
-    """
-    from samu_batch.journal import failed_outside
-
-    before = len(hung)
-    for _ in range(LOSSES_ALONE):
-        try:
-            report: MapReport = client.submit(work, task, pure=False).result()
-        except KilledWorker:
-            continue
-        return report
-    why = "was ended because nothing moved any more, or died" if len(hung) > before else "died"
-    error = WorkerLostError(f"the worker process {why}, {LOSSES_ALONE} times while it had this map alone")
-    return failed_outside(task, error)
