@@ -7,7 +7,9 @@ that what is tested is all but TensorRT and CUDA themselves. tests/gpu/ runs wit
 import dataclasses
 import importlib.util
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from samu_engines.nvidia import Gpu
 from samu_engines.plans import default_folder
 from samu_engines.variants import ISLAND, in_half_precision, in_old_opset
 
+FAKES = Path(__file__).parents[1] / "fakes"
 CUBE = 16
 GPU = Gpu("Fake H100", "9.0", "13.1")
 VERSIONS = ("8.6.0", "10.16.1.11", "11.4.0.106")
@@ -230,6 +233,48 @@ def test_without_the_library_doctor_says_so_in_a_few_words(model):
     if importlib.util.find_spec("tensorrt"):
         pytest.skip("TensorRT is installed")
     assert probe("tensorrt", str(model[0]))["reason"] == "tensorrt is not installed: No module named 'tensorrt'"
+
+
+@pytest.fixture
+def in_processes(fakes, fake_driver, monkeypatch):
+    """Let processes that are started from here have the fakes, and the driver where it is asked for."""
+    paths = [str(FAKES), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setenv("FAKE_TENSORRT_VERSION", "11.4.0.106")
+    return lambda: monkeypatch.setenv("LD_LIBRARY_PATH", str(fake_driver.parent))
+
+
+def test_a_process_without_a_driver_says_so_and_lives(in_processes, model):
+    found = probe("tensorrt", str(model[0]))
+    assert found["reason"].startswith("tensorrt cannot run here: there is no NVIDIA driver: libcuda.so.1")
+
+
+def test_of_two_processes_that_start_at_once_one_builds_and_both_compute(in_processes, model, monkeypatch, tmp_path):
+    in_processes()
+    monkeypatch.setenv("FAKE_TENSORRT_SECONDS", "3")
+    monkeypatch.setenv("FAKE_TENSORRT_LOG", str(tmp_path / "builds"))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: probe("tensorrt", str(model[0])), range(2)))
+    assert [each["usable"] for each in found] == [True, True], found
+    assert sorted(each["describe"]["plan"] for each in found) == ["built", "cached"]
+    assert builds(tmp_path) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_a_build_and_says_so(gpu, model, tmp_path, caplog):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    engine = load_engine(str(model[0]), engine="tensorrt")
+    assert engine.describe()["plan"].startswith("built, not kept: ")
+    assert "every start compiles it anew" in caplog.text
+    engine.close()
+
+
+def test_a_plan_for_another_gpu_is_not_taken(gpu, model, tmp_path, monkeypatch):
+    load_engine(str(model[0]), engine="tensorrt").close()
+    monkeypatch.setattr("samu_engines.tensorrt.first_gpu", lambda: GPU._replace(capability="8.0"))
+    engine = load_engine(str(model[0]), engine="tensorrt")
+    assert engine.describe()["plan"] == "built"
+    assert builds(tmp_path) == 2
+    engine.close()
 
 
 def samu_batch(*arguments):
