@@ -10,7 +10,7 @@ from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
 from samu_training.data import Crops, as_the_product_reads, make_pair, turned
 from samu_training.density import gaussians, target_density
 from samu_training.recipe import draw_recipe
-from samu_training.simulate import _frequencies, _fsc, _noise
+from samu_training.simulate import _as_seen, _frequencies, _fsc, _noise
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,8 @@ def atoms():
     """A random walk of carbon atoms: dense as a small protein."""
     rng = np.random.default_rng(5)
     positions = rng.uniform(0, 34, (1600, 3)).astype(np.float32)
-    return Atoms(name="walk", positions=positions, numbers=np.full(1600, 6.0, np.float32))
+    numbers = np.full(1600, 6.0, np.float32)
+    return Atoms(name="walk", positions=positions, numbers=numbers, reach=np.zeros(1600, np.float32))
 
 
 def test_density_is_that_of_a_plain_loop():
@@ -57,6 +58,23 @@ def test_noise_has_the_fsc_that_was_drawn(atoms):
         )
         drawn = float(_fsc(recipe, np.array([low + 0.01]))[0])
         assert measured == pytest.approx(2 * drawn / (1 + drawn), abs=0.06)
+
+
+def test_a_perfect_model_is_seen_as_it_is(atoms):
+    """Without errors of the model the map holds its atoms; with them, atoms are off by what was drawn."""
+    rng = np.random.default_rng(4)
+    drawn = vars(draw_recipe(rng))
+    b = np.full(len(atoms.numbers), 50.0)
+    perfect = type(draw_recipe(rng))(**drawn | {"shift": 0, "jitter": 0, "occupancy": 0, "strays": 0})
+    positions, weights, factors = _as_seen(atoms.positions, atoms.numbers, b, perfect, rng)
+    np.testing.assert_array_equal(positions, atoms.positions)
+    np.testing.assert_array_equal(weights, atoms.numbers)
+    np.testing.assert_array_equal(factors, b)
+    off = type(perfect)(**drawn | {"shift": 0.4, "jitter": 0.3, "occupancy": 0.2, "strays": 0.05})
+    positions, weights, _ = _as_seen(atoms.positions, atoms.numbers, b, off, rng)
+    assert len(weights) == 1680
+    assert (positions[:1600] - atoms.positions).std() == pytest.approx(0.5, rel=0.2)
+    assert weights[:1600].std() == pytest.approx(0.2 * 6, rel=0.25)
 
 
 def test_the_source_lies_on_its_target(atoms):

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from samu_batch import ModelSpec
 from samu_engines.network import Network, NetworkConfig
 from samu_training.export import export_model
-from samu_training.losses import correlation, density_loss
+from samu_training.losses import correlation, density_loss, shell_correlation
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,25 @@ def test_loss_prefers_the_target():
     target = torch.rand(2, 1, 8, 8, 8)
     worse = target + 0.3 * torch.randn_like(target)
     assert density_loss(target, target) < 1e-3 < density_loss(worse, target)
+
+
+def test_shell_correlation_is_the_mean_of_shells_and_no_filter_changes_it():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, 24, 24, 24))
+    b = b + a
+    steps = np.fft.fftfreq(24, 1 / 24)
+    radius = np.rint(np.sqrt(steps[:, None, None] ** 2 + steps[:, None] ** 2 + steps[:13] ** 2)).astype(int)
+    f, g = np.fft.rfftn(a), np.fft.rfftn(b)
+    shells = [radius == r for r in range(2, 10)]
+    expected = [(f * g.conj())[s].real.sum() / np.sqrt((abs(f[s]) ** 2).sum() * (abs(g[s]) ** 2).sum()) for s in shells]
+    filtered = np.fft.irfftn(f * np.exp(-0.1 * radius), s=a.shape, axes=(0, 1, 2))
+
+    def measured(cube):
+        x, y = (torch.tensor(v, dtype=torch.float32)[None, None] for v in (cube, b))
+        return shell_correlation(x, y, torch.ones_like(x)).item()
+
+    assert measured(a) == pytest.approx(np.mean(expected), abs=1e-4)
+    assert measured(filtered) == pytest.approx(measured(a), abs=1e-4)
 
 
 def test_loss_of_empty_crops_is_finite():

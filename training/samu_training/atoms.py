@@ -22,6 +22,8 @@ FEWEST = 400
 """Structures with fewer heavy atoms are fragments: left out."""
 TEST_SHARE = 8
 """One structure in this many, chosen by the hash of its id, is never trained on."""
+REMOTENESS = "BGDEZH"
+"""Second letters of the names of side-chain atoms, from C-beta on."""
 OF_REAL_PAIRS = frozenset(
     "1bg2 1oed 1qhd 1wcm 3j06 3j5p 3j8x 3j9s 3jb0 4ci0 4uft 5fn5 5iyz 5khe 5ly6 6gyn 6i5a 6ksw 6pj6 6vrc".split()  # noqa: SIM905
 )
@@ -30,11 +32,22 @@ OF_REAL_PAIRS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Atoms:
-    """Heavy atoms without water: positions (N, 3) in angstrom, ZYX; atomic numbers (N,)."""
+    """Heavy atoms without water.
+
+    Attributes
+    ----------
+    positions
+        (N, 3) in angstrom, ZYX.
+    numbers
+        Atomic numbers (N,).
+    reach
+        How far along its side chain an atom is (N,): 0 in the backbone, 1 at C-beta, 6 at the end of an arginine.
+    """
 
     name: str
     positions: NDArray[np.float32]
     numbers: NDArray[np.float32]
+    reach: NDArray[np.float32]
 
 
 def read_atoms(path: Path) -> Atoms:
@@ -60,6 +73,7 @@ def read_atoms(path: Path) -> Atoms:
         name=path.name.split(".")[0].lower(),
         positions=np.array([[a.pos.z, a.pos.y, a.pos.x] for a in atoms], np.float32),
         numbers=np.array([a.element.atomic_number for a in atoms], np.float32),
+        reach=np.array([1 + REMOTENESS.find(a.name[1:2] or "?") for a in atoms], np.float32),
     )
 
 
@@ -73,7 +87,7 @@ def pack_atoms(paths: Iterable[Path], pack: Path) -> list[str]:
             print(f"left out: {error}")
             continue
         if len(atoms.numbers) >= FEWEST:
-            arrays[atoms.name] = np.column_stack([atoms.positions, atoms.numbers])
+            arrays[atoms.name] = np.column_stack([atoms.positions, atoms.numbers, atoms.reach])
     np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]  # names are strings
     return list(arrays)
 
@@ -81,7 +95,10 @@ def pack_atoms(paths: Iterable[Path], pack: Path) -> list[str]:
 def load_atoms(pack: Path) -> list[Atoms]:
     """Read all structures of a pack."""
     with np.load(pack) as arrays:
-        return [Atoms(name=name, positions=arrays[name][:, :3], numbers=arrays[name][:, 3]) for name in arrays.files]
+        return [
+            Atoms(name=name, positions=table[:, :3], numbers=table[:, 3], reach=table[:, 4])
+            for name, table in arrays.items()
+        ]
 
 
 def is_test(name: str) -> bool:

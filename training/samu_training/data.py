@@ -81,7 +81,7 @@ def _noise_alone(rng: Generator) -> NDArray[np.float16]:
 def _draw_pair(atoms: Atoms, rng: Generator, *, molecule: bool = True) -> NDArray[np.float16]:
     recipe = draw_recipe(rng)
     positions, shape = place(atoms, recipe, rng)
-    density = simulate_map(positions, atoms.numbers, recipe, rng, shape=shape, molecule=molecule)
+    density = simulate_map(positions, atoms.numbers, atoms.reach, recipe, rng, shape=shape, molecule=molecule)
     source = as_the_product_reads(density, spacing=recipe.spacing)
     grid, _ = model_grid(shape, (recipe.spacing,) * 3, target=SPACING)
     target = target_density(positions, atoms.numbers, shape=grid, spacing=SPACING)

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 BETA = 0.1
 DENSITY_WEIGHT = 5.0
+SHELL_WEIGHT = 1.0
+FINEST = 2.5
+"""Angstrom (voxels): shells beyond hold nothing that maps at 3 to 9 A can show."""
 PRESENT = 0.05
 FLOOR = 1e-3
 """Standard deviation below which a crop counts as empty: its correlation says nothing."""
@@ -24,16 +27,53 @@ def correlation(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
 
 def near_density(target: Tensor) -> Tensor:
     """Return 1 at voxels within 3 of target density, where the molecule is, and 0 in the solvent."""
-    return (functional.max_pool3d(target, 7, stride=1, padding=3) > PRESENT).to(target.dtype)
+    widest = target
+    for kernel, padding in (((7, 1, 1), (3, 0, 0)), ((1, 7, 1), (0, 3, 0)), ((1, 1, 7), (0, 0, 3))):
+        widest = functional.max_pool3d(widest, kernel, stride=1, padding=padding)
+    return (widest > PRESENT).to(target.dtype)
+
+
+def shell_correlation(a: Tensor, b: Tensor, window: Tensor) -> Tensor:
+    """Return the mean Fourier shell correlation of each pair of cubes under a window: (N, 1, E, E, E) each, to (N,).
+
+    Shells are those of the cube, one frequency step wide, from the second to ``FINEST``.
+    """
+    edge = a.shape[-1]
+    steps = torch.fft.fftfreq(edge, 1 / edge, device=a.device)
+    radius = (steps[:, None, None] ** 2 + steps[:, None] ** 2 + steps[: edge // 2 + 1] ** 2).sqrt().round().long()
+    count = int(edge / FINEST) + 1
+
+    def summed(values: Tensor) -> Tensor:
+        shells = torch.zeros(len(values), int(radius.max()) + 1, device=a.device)
+        return shells.index_add(1, radius.flatten(), values.flatten(1))[:, 2:count]
+
+    f, g = (torch.fft.rfftn(x * window, dim=(2, 3, 4)) for x in (a, b))
+    power = summed(f.abs().square()) * summed(g.abs().square())
+    return (summed((f * g.conj()).real) / (power + FLOOR).sqrt()).mean(dim=1)
 
 
 def density_loss(enhanced: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 (the paper's loss) plus one minus the correlation of every cube that holds density.
+    """Smooth L1 (the paper's loss) plus what is missing in the correlations of every cube that holds density.
 
-    Half of the correlation is that of whole cubes, molecule against solvent; half is that inside the molecule.
+    Of the correlation in real space half is that of whole cubes, molecule against solvent, and half that inside the
+    molecule. The Fourier shell correlation inside the molecule counts every shell alike, however weak: what a map shows
+    of fine detail is not to be lost, and no filter can raise it.
     """
     near = functional.smooth_l1_loss(enhanced, target, beta=BETA)
     holds = target.flatten(1).std(dim=1) > 10 * FLOOR
-    inside = correlation(enhanced, target, near_density(target))
-    unlike = (1 - (correlation(enhanced, target) + inside) / 2)[holds]
-    return DENSITY_WEIGHT * near + (unlike.mean() if len(unlike) else torch.zeros(()))
+    if not holds.any():
+        return DENSITY_WEIGHT * near
+    enhanced, target = enhanced[holds], target[holds]
+    molecule = near_density(target)
+    unlike = 1 - (correlation(enhanced, target) + correlation(enhanced, target, molecule)) / 2
+    window = functional.avg_pool3d(molecule, 5, stride=1, padding=2) * _taper(target)
+    lost = 1 - shell_correlation(enhanced, target, window)
+    return DENSITY_WEIGHT * near + unlike.mean() + SHELL_WEIGHT * lost.mean()
+
+
+def _taper(cubes: Tensor) -> Tensor:
+    """Fall to zero over the outer quarter of a cube, so that its faces add no frequencies of their own."""
+    edge = cubes.shape[-1]
+    from_face = torch.minimum(torch.arange(edge) + 0.5, edge - torch.arange(edge) - 0.5).to(cubes.device)
+    ramp = torch.sin(torch.clamp(from_face / (edge / 4), max=1) * torch.pi / 2) ** 2
+    return ramp[:, None, None] * ramp[:, None] * ramp

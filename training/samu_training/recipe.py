@@ -25,10 +25,17 @@ class Recipe:
         Of the map's grid; between molecule and box.
     b_factor, b_waves, b_rim
         Mean B factor; its smooth local variation and its growth from the centre to the rim, as shares.
+    shift, jitter
+        How far the density lies from where the model says, along each axis: smoothly through space, and atom by atom.
+    occupancy, side_b, strays
+        Smooth variation of what is there of each part, as a share; B factor added with each step along a side chain;
+        share of unmodelled atoms (waters, ions, ligands) at the molecule.
     solvent, solvent_b
-        Share of the low-frequency contrast that the bulk solvent takes, and how fast that fades.
+        Density of the bulk solvent, as a share of the molecule's mean, and how fast it fades into it.
     belt, noise_inside, drift
         Strengths of unmodelled density around the molecule, of additional noise inside, of slow background.
+    contrast
+        By what share coarse features, below a tenth of an angstrom inverse, are stronger than atoms alone make them.
     sharpening, amplitudes, lowpass, weighted
         B factor that is undone; size of a random smooth curve on the log amplitudes; cut-off over resolution (0 for
         none); whether amplitudes are weighted by the FSC.
@@ -43,11 +50,17 @@ class Recipe:
     b_factor: float
     b_waves: float
     b_rim: float
+    shift: float
+    jitter: float
+    occupancy: float
+    side_b: float
+    strays: float
     solvent: float
     solvent_b: float
     belt: float
     noise_inside: float
     drift: float
+    contrast: float
     sharpening: float
     amplitudes: float
     lowpass: float
@@ -59,7 +72,7 @@ class Recipe:
 def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) -> Recipe:
     """Draw a map's recipe."""
     resolution = rng.uniform(lowest, highest)
-    b_factor = rng.uniform(2.5, 9.0) * resolution**2
+    b_factor = rng.uniform(3.0, 16.0) * resolution**2
     masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
     return Recipe(
         resolution=resolution,
@@ -67,17 +80,23 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         spacing=float(np.exp(rng.uniform(np.log(0.85), np.log(min(2.2, resolution / 2.5))))),
         padding=rng.uniform(4, 24),
         b_factor=b_factor,
-        b_waves=rng.uniform(0, 0.5),
+        b_waves=rng.uniform(0.2, 0.6),
         b_rim=rng.uniform(0, 1.0),
-        solvent=rng.uniform(0, 0.8),
-        solvent_b=rng.uniform(150, 1000),
+        shift=rng.uniform(0.1, 0.6),
+        jitter=rng.uniform(0.05, 0.4),
+        occupancy=rng.uniform(0.1, 0.45),
+        side_b=rng.uniform(0, 0.15) * b_factor,
+        strays=rng.uniform(0, 0.05),
+        solvent=rng.uniform(0, 0.5),
+        solvent_b=rng.uniform(20, 200),
         belt=rng.uniform(0.1, 0.7) * (rng.random() < 0.35),
         noise_inside=rng.uniform(0, 0.6),
         drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
-        sharpening=b_factor * rng.uniform(0, 0.85),
+        contrast=rng.uniform(-0.3, 2.5),
+        sharpening=b_factor * rng.uniform(0, 0.7),
         amplitudes=rng.uniform(0, 0.5),
-        lowpass=rng.uniform(0.8, 1.1) * (rng.random() < 0.85),
-        weighted=bool(rng.random() < 0.7),
+        lowpass=rng.uniform(0.9, 1.5) * (rng.random() < 0.9),
+        weighted=bool(rng.random() < 0.8),
         mask=masks[rng.choice(4, p=(0.5, 0.22, 0.15, 0.13))],
         margin=rng.uniform(2, 8),
     )

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 LARGEST_EDGE = 112.0
 """Angstrom: of a larger structure a box of this edge is simulated, as deposited maps are cut out."""
-B_LEVELS = 5
+B_LEVELS = 6
+WAVES = 8
+COARSE = 0.12
+"""Frequency (1/angstrom) below which contrast is more than that of atoms."""
 SHELLS = 96
 MOLECULE_SIGMA = 2.0
 """Width in angstrom of the blur whose level tells molecule from solvent."""
@@ -55,6 +58,7 @@ def place(atoms: Atoms, recipe: Recipe, rng: Generator) -> tuple[NDArray[np.floa
 def simulate_map(
     positions: NDArray[np.float32],
     numbers: NDArray[np.float32],
+    reach: NDArray[np.float32],
     recipe: Recipe,
     rng: Generator,
     *,
@@ -68,8 +72,16 @@ def simulate_map(
     frequency = _frequencies(shape, recipe.spacing)
     blur = gaussians(positions, numbers, shape=shape, spacing=recipe.spacing, sigma=MOLECULE_SIGMA)
     inside = blur > 0.25 * np.percentile(blur[blur > 0.01 * blur.max()], 50)
-    signal = _signal(positions, numbers, recipe, rng, shape=shape, frequency=frequency)
-    signal *= 1 - recipe.solvent * np.exp(-0.25 * recipe.solvent_b * frequency**2)
+    b = _b_factors(positions, recipe, rng) + recipe.side_b * reach
+    seen = _as_seen(positions, numbers, b, recipe, rng)
+    signal = _signal(*seen, recipe, shape=shape, frequency=frequency)
+    # The molecule stands out from the ice by what it has more of; the ice fills its surface, not its inside.
+    solvent = recipe.solvent * signal[0, 0, 0].real / inside.sum()
+    signal -= (
+        solvent
+        * fft.rfftn(inside.astype(np.float32))
+        * np.exp(-0.25 * (recipe.b_factor + recipe.solvent_b) * frequency**2)
+    )
     spectrum = molecule * signal + fft.rfftn(_belt(inside, blur, recipe, rng))
     spectrum = spectrum + _noise(signal, inside, recipe, rng, frequency=frequency)
     spectrum *= _filter(recipe, rng)(frequency)
@@ -86,11 +98,47 @@ def _frequencies(shape: tuple[int, int, int], spacing: float) -> Volume:
     return frequency
 
 
+def _as_seen(
+    positions: NDArray[np.float32],
+    numbers: NDArray[np.float32],
+    b: NDArray[np.float64],
+    recipe: Recipe,
+    rng: Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Return positions, weights and B factors of what is in the map: not quite what the model says.
+
+    Models are off by a fraction of an angstrom, parts are there only in some of the particles, and some of what is
+    there was not built. That is why real maps and their models agree to 0.6 to 0.9 even in shells without noise.
+    """
+    smooth = np.stack([_waves_at(positions, rng, 8, 40) for _ in range(3)], axis=1)
+    displaced = positions + recipe.shift * smooth + recipe.jitter * rng.normal(size=positions.shape)
+    weights = numbers * np.clip(1 + recipe.occupancy * _waves_at(positions, rng, 5, 25), 0.05, 2)
+    near = rng.integers(len(positions), size=int(recipe.strays * len(positions)))
+    away = rng.normal(size=(len(near), 3))
+    away *= rng.uniform(2.5, 5, (len(near), 1)) / np.linalg.norm(away, axis=1, keepdims=True)
+    return (
+        np.concatenate([displaced, positions[near] + away]).astype(np.float32),
+        np.concatenate([weights, rng.uniform(4, 12, len(near))]).astype(np.float32),
+        np.concatenate([b, b[near]]),
+    )
+
+
+def _waves_at(positions: NDArray[np.float32], rng: Generator, shortest: float, longest: float) -> NDArray[np.float64]:
+    """Return a smooth field of mean 0 and spread 1 at positions, of wavelengths between these (angstrom)."""
+    waves = np.zeros(len(positions))
+    for _ in range(WAVES):
+        direction = rng.normal(size=3)
+        direction *= 2 * np.pi / rng.uniform(shortest, longest) / np.linalg.norm(direction)
+        waves += np.cos(positions @ direction + rng.uniform(0, 2 * np.pi))
+    field: NDArray[np.float64] = waves * np.sqrt(2 / WAVES)
+    return field
+
+
 def _signal(
     positions: NDArray[np.float32],
     numbers: NDArray[np.float32],
+    b: NDArray[np.float64],
     recipe: Recipe,
-    rng: Generator,
     *,
     shape: tuple[int, int, int],
     frequency: Volume,
@@ -98,7 +146,7 @@ def _signal(
     """Transform of the atoms, each with its own B factor, interpolated between a few levels."""
     sigma = max(0.71, 0.6 * recipe.spacing)
     narrowest = 8 * np.pi**2 * sigma**2
-    b = np.maximum(_b_factors(positions, recipe, rng), narrowest)
+    b = np.maximum(b, narrowest)
     levels = np.geomspace(b.min(), b.max() * 1.0001, B_LEVELS)
     share = np.interp(b, levels, np.arange(B_LEVELS))
     total = np.zeros(frequency.shape, np.complex64)
@@ -114,12 +162,9 @@ def _b_factors(positions: NDArray[np.float32], recipe: Recipe, rng: Generator) -
     """B factors that vary smoothly through space and grow toward the molecule's rim."""
     from_centre = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
     rim = recipe.b_rim * (from_centre / from_centre.max()) ** 2
-    waves = np.zeros(len(positions))
-    for _ in range(4):
-        direction = rng.normal(size=3)
-        direction *= 2 * np.pi / rng.uniform(25, 90) / np.linalg.norm(direction)
-        waves += np.cos(positions @ direction + rng.uniform(0, 2 * np.pi)) / 2
-    b: NDArray[np.float64] = recipe.b_factor * np.maximum(0.15, 1 + rim - rim.mean() + recipe.b_waves * waves)
+    waves = _waves_at(positions, rng, 10, 90)
+    # Lognormal: parts of B factors many times those of the core are what deposited maps show at low resolution only.
+    b: NDArray[np.float64] = recipe.b_factor * np.exp(recipe.b_waves * waves + rim - rim.mean())
     return b
 
 
@@ -181,13 +226,14 @@ def _filter(recipe: Recipe, rng: Generator) -> Callable[[Volume], Volume]:
         log = 0.25 * recipe.sharpening * np.minimum(frequency, 1.3 / recipe.resolution) ** 2
         for wave in range(3):
             log = log + sizes[wave] * np.cos(2 * np.pi * (wave + 1) * frequency * 5 + phases[wave])
-        factor = np.exp(log)
+        factor = np.exp(log) * (1 + recipe.contrast * np.exp(-((frequency / COARSE) ** 2)))
         if recipe.weighted:
             fsc = _fsc(recipe, frequency)
             factor = factor * np.sqrt(2 * fsc / (1 + fsc))
         if recipe.lowpass:
             factor = factor / np.sqrt(1 + (frequency * recipe.resolution * recipe.lowpass) ** 16)
-        return factor.astype(np.float32)
+        single: Volume = factor.astype(np.float32)
+        return single
 
     return amplitudes
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,14 +97,15 @@ def make_map(frozen: FrozenMap, data: Path, folder: Path) -> tuple[Path, Atoms]:
             f"{path} is not the map of the test set: remove it, or look at the versions of gemmi and numpy"
         )
     with np.load(sites) as held:
-        return path, Atoms(name=frozen.name, positions=held["positions"], numbers=held["numbers"])
+        numbers = held["numbers"]
+        return path, Atoms(name=frozen.name, positions=held["positions"], numbers=numbers, reach=np.zeros_like(numbers))
 
 
 def _make(source: Path, seed: int) -> tuple[NDArray[np.float32], Atoms]:
     rng = np.random.default_rng(seed)
     density, positions = reconstruct(source, draw(rng), rng)
     atoms = read_atoms(source)
-    return density, Atoms(name=atoms.name, positions=positions, numbers=atoms.numbers)
+    return density, replace(atoms, positions=positions)
 
 
 def digest(density: NDArray[np.float32]) -> str:
