@@ -113,7 +113,8 @@ def _rate(spans: list[tuple[float, float]]) -> float | None:
 def _page(run: RunDirectory, status: BatchStatus, rows: list[list[object]]) -> str:
     settings = run.settings or {}
     failures = "".join(
-        f"<tr><td>{html.escape(kind)}</td><td>{count}</td><td>{html.escape(WHAT_TO_DO.get(kind, ''))}</td></tr>"
+        f'<tr><td class="short"><button>{html.escape(kind)}</button><td class="number">{count}'
+        f"<td>{html.escape(WHAT_TO_DO.get(kind, ''))}</tr>"
         for kind, count in status.failed.items()
     )
     template = resources.files("samu_batch").joinpath("report.html").read_text()
@@ -138,4 +139,7 @@ def _row(report: MapReport) -> list[object]:
     seconds = round(sum(report.seconds.values()), 1)
     remark = report.message or "; ".join((*report.warnings, *report.guesses))
     shape = "x".join(map(str, reversed(report.shape))) if report.shape else ""
-    return [report.id, report.kind, shape, report.cubes or 0, report.cubes_skipped or 0, seconds, engine, remark]
+    end = round(datetime.fromisoformat(report.finished).timestamp(), 1) if report.finished else 0
+    stage = max(report.seconds, key=report.seconds.__getitem__, default="")
+    cubes = (report.cubes or 0, report.cubes_skipped or 0)
+    return [report.id, report.kind, shape, *cubes, seconds, engine, remark, end, stage]
