@@ -6,17 +6,22 @@ import html
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from samu_batch.cost import predicted_cubes
+from samu_batch.errors import SamuError
 from samu_batch.files import remove_partials, write_whole
 from samu_batch.map_names import OWN_NAMES
+from samu_batch.model import ModelSpec
+from samu_batch.task import MapOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from samu_batch.entries import Entry
     from samu_batch.run_directory import RunDirectory
     from samu_batch.task import MapReport
 
@@ -42,12 +47,18 @@ WHAT_TO_DO = {
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """Counts of a run. ``rate`` is maps per hour while the run worked, ``left`` what has no receipt yet."""
+    """Counts of a run, and its rates while it worked.
+
+    ``rate`` is maps per hour, ``cubes_rate`` cubes per second; ``cubes_left`` are those of the maps without a receipt,
+    one of unknown size counted as the mean of the others (None: nothing tells).
+    """
 
     total: int
     done: int
     failed: dict[str, int]
     rate: float | None
+    cubes_rate: float | None = None
+    cubes_left: float | None = None
 
     @property
     def left(self) -> int:
@@ -56,13 +67,41 @@ class BatchStatus:
 
     @property
     def hours_left(self) -> float | None:
-        """Time to finish at the present rate, in hours."""
+        """Hours to finish at the present rate: of cubes, where they are known, for the longest maps come first."""
+        if self.cubes_rate and self.cubes_left is not None:
+            return self.cubes_left / self.cubes_rate / 3600
         return self.left / self.rate if self.rate else None
 
 
 def batch_status(run: RunDirectory) -> BatchStatus:
     """Count the receipts of a run; works while it is going."""
-    return _counted(run.receipts(), total=len(run.entries))
+    seen: dict[str, int | None] = {}
+
+    def noted() -> Iterator[MapReport]:
+        for report in run.receipts():
+            seen[report.id] = report.cubes
+            yield report
+
+    entries = run.entries
+    status = _counted(noted(), total=len(entries))
+    waiting = [entry for entry in entries if entry.id not in seen]
+    return replace(status, cubes_left=_cubes_of(waiting, run, finished=list(seen.values())))
+
+
+def _cubes_of(waiting: Sequence[Entry], run: RunDirectory, *, finished: Sequence[int | None]) -> float | None:
+    """Predict the cubes of maps that wait, from their files or LIST columns; one of unknown size counts as the mean."""
+    settings = run.settings or {}
+    try:
+        spec = ModelSpec.load(settings["model"]["name"])
+    except (SamuError, KeyError):
+        return None  # the model is not on this machine
+    options = MapOptions(model=spec.name, **settings["options"])
+    predicted = [predicted_cubes(entry, spec=spec, options=options) for entry in waiting]
+    known = [cubes for cubes in (*finished, *predicted) if cubes]
+    if not known:
+        return None
+    mean = sum(known) / len(known)
+    return sum(mean if cubes is None else cubes for cubes in predicted)
 
 
 def write_reports(run: RunDirectory) -> list[MapReport]:
@@ -92,22 +131,31 @@ def write_reports(run: RunDirectory) -> list[MapReport]:
 def _counted(reports: Iterable[MapReport], *, total: int) -> BatchStatus:
     kinds: Counter[str] = Counter()
     spans: list[tuple[float, float]] = []
+    cubes = 0
     for report in reports:
         kinds[report.kind] += 1
+        cubes += (report.cubes or 0) if report.done else 0
         if report.started and report.finished:
             start, end = (datetime.fromisoformat(each).timestamp() for each in (report.started, report.finished))
             spans.append((start, end))
     done = kinds.pop("done", 0)
-    return BatchStatus(total=total, done=done, failed=dict(kinds.most_common()), rate=_rate(spans))
+    busy = _busy(spans)
+    return BatchStatus(
+        total=total,
+        done=done,
+        failed=dict(kinds.most_common()),
+        rate=len(spans) / busy * 3600 if busy else None,
+        cubes_rate=cubes / busy if busy else None,
+    )
 
 
-def _rate(spans: list[tuple[float, float]]) -> float | None:
-    """Return maps per hour while any map was in work: a night between two runs does not count."""
+def _busy(spans: list[tuple[float, float]]) -> float:
+    """Return the seconds in which any map was in work: a night between two runs does not count."""
     busy, until = 0.0, 0.0
     for start, end in sorted(spans):
         busy += max(0.0, end - max(start, until))
         until = max(until, end)
-    return len(spans) / busy * 3600 if busy > 0 else None
+    return busy
 
 
 def _page(run: RunDirectory, status: BatchStatus, rows: list[list[object]]) -> str:

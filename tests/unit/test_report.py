@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from samu_batch.entries import Entry
@@ -47,6 +48,26 @@ def test_the_rate_is_that_of_the_time_in_work(run):
     assert (status.total, status.done, status.left) == (5, 3, 2)
     assert status.rate == pytest.approx(3.0)
     assert status.hours_left == pytest.approx(2 / 3)
+
+
+def test_the_time_to_finish_is_that_of_the_cubes_left(run, make_map, tmp_path):
+    """The longest maps come first: what is left is shorter than its number tells."""
+    entries = [Entry(id="long", source="/long.mrc", kind="file"), Entry(id="far", source="EMD-1234", kind="emdb")]
+    for number in range(2):
+        path = make_map(tmp_path / f"short{number}.mrc", np.ones((60, 40, 40), np.float32))
+        entries.append(Entry(id=f"short{number}", source=str(path), kind="file"))
+    run.begin(entries, spec=identity_spec(), options=OPTIONS, version="0")
+    receipt = run.task(entries[0], OPTIONS).receipt
+    receipt.parent.mkdir()
+    report = MapReport(
+        id="long", entry=entries[0], kind="done", started=at(0), finished=at(60), cubes=20, cubes_skipped=5
+    )
+    receipt.write_text(report.to_json())
+    status = batch_status(run)
+    assert status.left == 3
+    # Two of 2 cubes each, and one of which nothing tells, as large as the mean of 20, 2 and 2.
+    assert status.cubes_left == pytest.approx(2 + 2 + 8)
+    assert status.hours_left == pytest.approx(12 / 20)
 
 
 def test_failures_are_counted_by_kind(run):

@@ -32,7 +32,8 @@ def status(run: Path, *, as_json: bool) -> None:
         click.echo(f"  {kind}: {count}")
     if now.rate is not None:
         remaining = f", about {duration(now.hours_left * 3600)} left" if now.left and now.hours_left else ""
-        click.echo(f"{now.rate:.1f} maps per hour{remaining}")
+        cubes = f", {now.cubes_rate:.3g} cubes per second" if now.cubes_rate else ""
+        click.echo(f"{now.rate:.1f} maps per hour{cubes}{remaining}")
 
 
 @click.command(cls=SettingsCommand)
