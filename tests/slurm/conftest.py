@@ -1,13 +1,16 @@
-"""A private Slurm cluster of four nodes on this machine, from Debian's slurm-wlm and munge."""
+"""A private Slurm cluster of four nodes on this machine, from Debian's slurm-wlm and munge; an engine with a gate."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 NODES = 4
@@ -50,8 +53,13 @@ class Cluster:
 
     def __init__(self, folder):
         self.folder = folder
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        self._configuration = {"SLURM_CONF": str(folder / "slurm.conf")}
         self._daemons = {}
+
+    @property
+    def environment(self):
+        """That of this process, as it is now, and where the cluster is."""
+        return os.environ | self._configuration
 
     def start(self):
         ports = free_ports(NODES + 1)
@@ -191,3 +199,86 @@ def cluster(tmp_path):
         yield cluster
     finally:
         cluster.stop()
+
+
+class Gate:
+    """Lets some maps through the engines of all jobs and then none, so that what stops a job meets it at work.
+
+    The engine is one that a test installs for the processes that it starts. A job is known by its number, or as a task
+    of an array by the task's.
+    """
+
+    ENGINE = """
+        import json, os, pathlib, signal, time
+        from samu_engines.identity import IdentityEngine
+
+        class Gated(IdentityEngine):
+            def stream(self, batches):
+                gate = pathlib.Path(os.environ["GATE"])
+                job = os.environ.get("SLURM_ARRAY_TASK_ID") or os.environ["SLURM_JOB_ID"]
+                for batch in batches:
+                    while closed(gate, job) and not stopping():
+                        (gate / "waiting" / job).touch()
+                        time.sleep(0.1)
+                    if not stopping():
+                        (gate / "passed" / f"{job}-{time.monotonic_ns()}").touch()
+                    yield batch
+
+        def stopping():  # a batch that takes long is waited for
+            return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+        def closed(gate, job):
+            limits = json.loads((gate / "limits").read_text())
+            passed = [name.partition("-")[0] for name in os.listdir(gate / "passed")] if limits else []
+            counts = {"all": len(passed), job: passed.count(job)}
+            return any(counts[name] >= limits.get(name, len(passed) + 1) for name in counts)
+    """
+
+    def __init__(self, folder, monkeypatch):
+        self._folder = folder
+        for name in ("passed", "waiting", "gated-1.dist-info"):
+            (folder / name).mkdir(parents=True)
+        (folder / "gated.py").write_text(textwrap.dedent(self.ENGINE))
+        (folder / "gated-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: gated\nVersion: 1\n")
+        points = "[samu_batch.engines]\ngated = gated:Gated\n"
+        (folder / "gated-1.dist-info" / "entry_points.txt").write_text(points)
+        paths = [str(folder), *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        monkeypatch.setenv("GATE", str(folder))
+        self.let()
+
+    def let(self, **limits):
+        """Let as many maps more through as `limits` say for some jobs, or for `all` of them; the others freely."""
+        passed = [path.name.partition("-")[0] for path in (self._folder / "passed").iterdir()]
+        counts = {job: passed.count(job) for job in limits} | {"all": len(passed)}
+        new = self._folder / "limits.new"
+        new.write_text(json.dumps({job: counts[job] + more for job, more in limits.items()}))
+        new.rename(self._folder / "limits")
+        for path in (self._folder / "waiting").iterdir():
+            path.unlink()
+
+    @property
+    def waiting(self):
+        """The jobs that have a map waiting."""
+        return {path.name for path in (self._folder / "waiting").iterdir()}
+
+
+@pytest.fixture
+def gate(tmp_path, monkeypatch):
+    return Gate(tmp_path / "gate", monkeypatch)
+
+
+@pytest.fixture
+def gated(gate, make_map, make_model, tmp_path):
+    """`gated(maps)` makes `list.txt` of tiny maps, and returns the options of a run over them behind the gate."""
+
+    def make(maps):
+        rng = np.random.default_rng(4)
+        (tmp_path / "maps").mkdir()
+        for number in range(maps):
+            make_map(tmp_path / "maps" / f"m{number}.mrc", rng.random((8 + number % 7, 9, 10), dtype=np.float32))
+        (tmp_path / "list.txt").write_text("".join(f"maps/m{number}.mrc\n" for number in range(maps)))
+        model, _ = make_model(tmp_path / "model", cube=64, core=50, percentile=None)
+        return ["--model", model, "--engine", "gated", "--scratch", "scratch", "--json"]
+
+    return make

@@ -3,10 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from samu_batch.time_limit import notice_seconds
@@ -17,41 +15,13 @@ BEFORE_STOP = 5
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}
 
 
-class Gate:
-    """Withholds a map from some tasks until it is opened, so that what stops them meets them at work."""
-
-    def __init__(self, server, task_of, victims):
-        self._task_of, self._victims = task_of, victims
-        self._had, self._open, self._lock = Counter(), threading.Event(), threading.Lock()
-        self.waiting = set()
-        server.manner = self
-
-    def __call__(self, path, _):
-        task = self._task_of[path.removesuffix(".mrc")]
-        with self._lock:
-            self._had[task] += 1
-            withheld = task in self._victims and self._had[task] > BEFORE_STOP
-        if withheld and not self._open.is_set():
-            self.waiting.add(task)
-            self._open.wait(180)
-        return {}
-
-    def open(self):
-        self._open.set()
-
-
 @pytest.fixture
-def script_of(server, make_map, tmp_path):
-    """`script_of(tasks, maps)` prints the script that shares tiny maps behind a server."""
+def script_of(gated, tmp_path):
+    """`script_of(tasks, maps)` prints the script that shares tiny maps."""
 
     def script(tasks, maps):
-        rng = np.random.default_rng(4)
-        for number in range(maps):
-            voxels = rng.random((8 + number % 7, 9, 10), dtype=np.float32)
-            server.files[f"m{number}.mrc"] = make_map(tmp_path / "map.mrc", voxels).read_bytes()
-        (tmp_path / "list.txt").write_text("".join(f"{server.url}/{name}\n" for name in server.files))
         command = [sys.executable, "-m", "samu_batch", "array", "list.txt", "-o", "run", "--tasks", str(tasks)]
-        command += ["--engine", "identity", "--time", "00:01:00", "--json", "--cache", "cache", "--scratch", "scratch"]
+        command += ["--time", "00:01:00", *gated(maps)]
         printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert printed.returncode == 0, printed.stderr
         (tmp_path / "array.sh").write_text(printed.stdout)
@@ -82,8 +52,9 @@ def finished_by_task(folder, job):
     """The maps that each task of a job finished, by its own events."""
     finished = {}
     for log in folder.glob(f"samu-run-{job}_*.log"):
-        lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
-        finished[int(log.stem.rpartition("_")[2])] = [json.loads(line)["id"] for line in lines]
+        events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        receipts = [event for event in events if "entry" in event]
+        finished[int(log.stem.rpartition("_")[2])] = [receipt["id"] for receipt in receipts]
     return finished
 
 
@@ -95,17 +66,18 @@ def snapshot(folder):
     ("tasks", "maps", "cancelled"), [(4, 160, {1}), pytest.param(20, 1000, {1, 2, 3}, marks=pytest.mark.slow)]
 )
 def test_an_array_that_is_stopped_in_every_way_is_completed_by_the_same_script(
-    cluster, script_of, server, tasks, maps, cancelled
+    cluster, gate, script_of, tasks, maps, cancelled
 ):
     script = script_of(tasks, maps)
     folder, run = script.parent, script.parent / "run"
     promise = (run / "run.json").read_bytes()
     task_of = json.loads(promise)["partition"]["task_of"]
     on_lost_node, out_of_time = max(cancelled) + 1, max(cancelled) + 2
-    gate = Gate(server, task_of, {*cancelled, on_lost_node, out_of_time})
+    victims = {*cancelled, on_lost_node, out_of_time}
+    gate.let(**{str(task): BEFORE_STOP for task in victims})
     alone = ["--exclusive"] if tasks <= 4 else []
     first = submit(cluster, script, *alone)
-    cluster.wait(lambda: len(gate.waiting) == len(cancelled) + 2, "not every task is at work")
+    cluster.wait(lambda: gate.waiting == {str(task) for task in victims}, "not every task is at work")
     for task in cancelled:
         cluster.run("scancel", f"{first}_{task}")
     cluster.wait(lambda: all(released(folder, first, task) for task in cancelled), "scancel stops nobody")
@@ -121,7 +93,7 @@ def test_an_array_that_is_stopped_in_every_way_is_completed_by_the_same_script(
     left = {path.parent.name: snapshot(path.parent) for path in run.glob("*/receipt.json")}
     assert Counter(map(task_of.get, left))[out_of_time] == BEFORE_STOP
 
-    gate.open()
+    gate.let()
     cluster.restart(lost)
     second = submit(cluster, script, *alone)
     cluster.wait(lambda: over(cluster, second), "the second round does not end", seconds=180)
