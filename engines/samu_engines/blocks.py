@@ -92,7 +92,10 @@ class LinearAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Voxels of the middle attend to the structural embedding; without one, only the feed-forward part runs."""
+    """Voxels of the middle attend to the structural embedding; without one, only the feed-forward part runs.
+
+    In a batch some cubes may have none: theirs is zeros.
+    """
 
     def __init__(self, channels: int, structure_channels: int) -> None:
         super().__init__()
@@ -111,7 +114,8 @@ class CrossAttention(nn.Module):
         tokens = features.flatten(2).transpose(1, 2)  # (N, voxels, C)
         if structure is not None:
             known = self.norm_structure(structure)
-            tokens = tokens + self.attention(self.norm_voxels(tokens), known, known, need_weights=False)[0]
+            attended = self.attention(self.norm_voxels(tokens), known, known, need_weights=False)[0]
+            tokens = tokens + attended * structure.any(dim=2).any(dim=1)[:, None, None]
         tokens = tokens + self.feed_forward(self.norm_out(tokens))
         return tokens.transpose(1, 2).reshape(features.shape)
 

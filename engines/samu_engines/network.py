@@ -123,7 +123,7 @@ class Network(nn.Module):
         cubes
             (N, 1, D, H, W), normalised density; D, H, W divisible by ``patch * 2 ** (levels - 1)``.
         structure
-            (N, L, structure_channels), the structural embedding; None to do without.
+            (N, L, structure_channels), the structural embeddings, zeros for a cube without; None to do without.
 
         Returns
         -------

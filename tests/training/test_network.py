@@ -1,5 +1,6 @@
 """The network holds to the paper's numbers, and to what the engines rely on."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -82,6 +83,17 @@ def test_structure_matters_only_where_it_is_given(samu):
     attention.in_proj_bias += 1
     assert torch.equal(samu(cube), without)
     attention.in_proj_bias.copy_(kept)
+
+
+@torch.no_grad()
+def test_a_cube_without_structure_may_stand_beside_one_with(samu):
+    samu = copy.deepcopy(samu).double()  # a batch of another size is rounded otherwise
+    cubes, structure = torch.rand(2, 1, 32, 32, 32).double(), torch.randn(2, 20, 512).double()
+    structure[1] = 0
+    mixed = samu(cubes, structure)
+    torch.testing.assert_close(mixed[:1], samu(cubes[:1], structure[:1]), rtol=0, atol=1e-10)
+    torch.testing.assert_close(mixed[1:], samu(cubes[1:]), rtol=0, atol=1e-10)
+    assert not torch.allclose(mixed[:1], samu(cubes[:1]), atol=1e-3)
 
 
 @torch.no_grad()

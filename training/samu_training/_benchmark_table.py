@@ -7,12 +7,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from samu_training._pair_table import METRICS, summary
+from samu_training.hallucination import LARGEST_PIECE, LEVEL, MOST_ABOVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from samu_training._pair_table import Figures, Row
     from samu_training.benchmark import Judged
+    from samu_training.hallucination import Trial
 
 SIMULATED = {
     "cc_box": ("CC_box", 3, 1),
@@ -140,6 +142,15 @@ def _real_gates(rows: Sequence[Row]) -> list[Gate]:
             passed=gain >= -0.02,
         ),
     ]
+
+
+def empty_gate(trials: Sequence[Trial]) -> Gate:
+    """Return whether a model leaves maps without protein empty."""
+    return Gate(
+        asked=f"noise and a blob: at most {100 * MOST_ABOVE:g} % above {LEVEL}, no piece above {LARGEST_PIECE} voxels",
+        found=", ".join(f"{100 * trial.above:.3f} % and {trial.largest_piece}" for trial in trials),
+        passed=all(trial.passed for trial in trials),
+    )
 
 
 def _methods(model: str, judged: Sequence[Judged]) -> list[list[dict[str, float]]]:

@@ -14,7 +14,8 @@ factor (found per map against the model: an upper bound of that method), and enh
   the model's grid of 1 A (:mod:`samu_training.fidelity`);
 - real: the pairs of :mod:`samu_training.pairs`, by phenix's own code. Needs ``pip install 'samu-batch[evaluate]'``.
 
-The gates at the end are those that a model has to pass. Test maps (about 300 MB) and figures are kept in ``--cache``.
+The gates at the end are those that a model has to pass; the last one is that of :mod:`samu_training.hallucination`.
+Test maps (about 300 MB) and figures are kept in ``--cache``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mrcfile
 
@@ -43,16 +44,19 @@ from samu_batch.locate import default_cache
 from samu_batch.machine import cores
 from samu_batch.model import IDENTITY, model_names
 from samu_batch.task import MapOptions, MapTask
-from samu_training import fidelity
-from samu_training._benchmark_table import gates, real_table, simulated_table
+from samu_training import density, fidelity
+from samu_training._benchmark_table import empty_gate, gates, real_table, simulated_table
+from samu_training.hallucination import trials
 from samu_training.pairs import judge_all, read_pairs
 from samu_training.testset import FrozenMap, make_map, read_testset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from samu_batch.engine import Engine
-    from samu_training.atoms import Atoms
 
 Figures = dict[str, float]
 
@@ -69,27 +73,27 @@ class Judged:
 
 def judge_simulated(frozen: FrozenMap, *, models: Sequence[str], data: Path, cache: Path, threads: int) -> Judged:
     """Make a map of the test set, and hold it and what each model makes of it against its target."""
-    path, atoms = make_map(frozen, data, cache / "maps")
+    path, positions, numbers = make_map(frozen, data, cache / "maps")
+    code = [inspect.getsource(module) for module in (fidelity, density)]
 
-    def kept(model: str, of: Any) -> Figures:
+    def figures(model: str) -> dict[str, Figures]:
         engine = _engine(model, threads)
-        asked = [frozen.digest, engine.spec.weights_sha256, of.__name__, inspect.getsource(fidelity)]
-        known = cache / "figures" / (hashlib.sha256(json.dumps(asked).encode()).hexdigest() + ".json")
-        if not known.exists():
-            found = of(*_compared(path, atoms, model, engine))
-            with writing_aside(known) as partial:
+        asked = json.dumps([frozen.digest, engine.spec.sha256, *code])
+        kept = cache / "figures" / (hashlib.sha256(asked.encode()).hexdigest() + ".json")
+        if not kept.exists():
+            enhanced, spacing = enhanced_map(path, model, engine)
+            truth = fidelity.Truth.of(positions, numbers, shape=enhanced.shape, spacing=spacing)
+            found = {"as_it_is": fidelity.figures(enhanced, truth)}
+            if model == IDENTITY:
+                found["best_b"] = fidelity.best_global_b(enhanced, truth, resolution=frozen.resolution)
+            with writing_aside(kept) as partial:
                 partial.write_text(json.dumps(found))
-        figures: Figures = json.loads(known.read_text())
-        return figures
+        known: dict[str, Figures] = json.loads(kept.read_text())
+        return known
 
-    sharpened = functools.partial(fidelity.best_global_b, resolution=frozen.resolution)
-    functools.update_wrapper(sharpened, fidelity.best_global_b)
-    return Judged(
-        frozen=frozen,
-        deposited=kept(IDENTITY, fidelity.figures),
-        best_b=kept(IDENTITY, sharpened),
-        models={model: kept(model, fidelity.figures) for model in models},
-    )
+    deposited = figures(IDENTITY)
+    after = {model: figures(model)["as_it_is"] for model in models}
+    return Judged(frozen=frozen, deposited=deposited["as_it_is"], best_b=deposited["best_b"], models=after)
 
 
 @functools.lru_cache
@@ -97,8 +101,8 @@ def _engine(model: str, threads: int) -> Engine:
     return load_engine(model, threads=threads)
 
 
-def _compared(path: Path, atoms: Atoms, model: str, engine: Engine) -> tuple[Any, fidelity.Truth]:
-    """Return the map that an engine makes, on the model's grid, and the truth on the same grid."""
+def enhanced_map(path: Path, model: str, engine: Engine) -> tuple[NDArray[np.float32], float]:
+    """Return the map that an engine makes, on the model's grid, and its spacing in angstrom."""
     with tempfile.TemporaryDirectory(prefix="samu-benchmark-") as folder:
         output = Path(folder) / "enhanced.mrc"
         entry = Entry(id=path.stem, source=str(path.absolute()), kind="file")
@@ -108,8 +112,7 @@ def _compared(path: Path, atoms: Atoms, model: str, engine: Engine) -> tuple[Any
         if not report.done:
             raise RuntimeError(f"{path}: {report.kind}: {report.message}")
         with mrcfile.open(output) as held:
-            density, spacing = held.data.copy(), float(held.voxel_size.x)
-    return density, fidelity.Truth.of(atoms.positions, atoms.numbers, shape=density.shape, spacing=round(spacing, 4))
+            return held.data.copy(), round(float(held.voxel_size.x), 4)
 
 
 def judge_all_simulated(
@@ -142,7 +145,9 @@ def main() -> None:
         model: judge_all(pairs, options=MapOptions(model=model, threads=threads), jobs=chosen.jobs, cache=pair_cache)
         for model in models
     }
-    judged = {model: gates(model, simulated, real[model]) for model in models}
+    judged = {
+        model: [*gates(model, simulated, real[model]), empty_gate(trials(load_engine(model)))] for model in models
+    }
     if chosen.json:
         found = {
             "simulated": [asdict(one) for one in simulated],

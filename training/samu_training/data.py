@@ -25,12 +25,18 @@ from samu_training.atoms import is_test, load_atoms
 from samu_training.density import target_density
 from samu_training.recipe import draw_recipe
 from samu_training.simulate import place, simulate_map
+from samu_training.structure import note_structure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     from samu_training.atoms import Atoms
+    from samu_training.structure import Embeddings
+
+    Augmentation = Callable[[NDArray[np.float32], Generator], NDArray[np.float32]]
 
 SPACING = 1.0
 PERCENTILE = 99.9
@@ -105,25 +111,36 @@ def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool) -
         with partial.open("wb") as file:
             np.save(file, pair)
         partial.rename(path)
+        note_structure(folder, path.name, atoms.name if pair[1].any() else "")
         print(f"{path.name} {atoms.name} {pair.shape[1:]} {time.monotonic() - start:.1f} s", flush=True)
 
 
 class Crops:
     """Random crops of the pairs in a folder; pairs that arrive while training goes on are used as they come."""
 
-    def __init__(self, folder: Path, *, edge: int) -> None:
+    def __init__(
+        self, folder: Path, *, edge: int, augment: Augmentation | None = None, embeddings: Embeddings | None = None
+    ) -> None:
         self._folder = folder
         self._edge = edge
+        self._augment = augment
+        self._embeddings = embeddings
         self._pairs: dict[str, NDArray[np.float16]] = {}
 
     def batch(self, rng: Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return sources in [0, 1] and targets in [0, 1], each (count, 1, edge, edge, edge)."""
-        crops = np.stack([self._crop(rng) for _ in range(count)])
-        return crops[:, :1], crops[:, 1:]
+        crops = [self.draw(rng) for _ in range(count)]
+        return np.stack([source for source, *_ in crops]), np.stack([target for _, target, *_ in crops])
 
-    def _crop(self, rng: Generator) -> NDArray[np.float32]:
+    def draw(self, rng: Generator) -> list[NDArray[np.float32]]:
+        """Return source and target, (1, edge, edge, edge) each, and the structural embedding if there are any."""
         names = self._names()
-        pair = self._load(names[rng.integers(len(names))])
+        name = names[rng.integers(len(names))]
+        crop = self._crop(name, rng)
+        return [crop[:1], crop[1:], *([self._embeddings.of(name)] if self._embeddings else [])]
+
+    def _crop(self, name: str, rng: Generator) -> NDArray[np.float32]:
+        pair = self._load(name)
         start = self._start(pair, rng)
         box = [slice(max(0, s), max(0, min(n, s + self._edge))) for s, n in zip(start, pair.shape[1:], strict=True)]
         inside = pair[(slice(None), *box)].astype(np.float32)
@@ -133,6 +150,8 @@ class Crops:
         crop = np.pad(inside, [(0, 0), *padding])
         crop[0] *= rng.uniform(*BRIGHTNESS)
         crop = np.clip(crop, 0, 1)
+        if self._augment is not None:
+            crop[:1] = self._augment(crop[:1], rng)
         crop[crop < 1e-6] = 0
         return turned(crop, rng)
 

@@ -1,7 +1,8 @@
 """How near a map is to the density it should show: both on one grid, ZYX.
 
 Correlations are Pearson's. A resolution is where the Fourier shell correlation with the target first falls below 0.5,
-in angstrom, between shells by linear interpolation; twice the spacing where it never does.
+in angstrom, between shells by linear interpolation; twice the spacing where it never does. Shells coarser than 20 A are
+not looked at: unmodelled density decides there, and no detail.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ INSIDE = 3.0
 OUTSIDE = 8.0
 """Angstrom from all atoms beyond which a voxel is solvent."""
 PERCENTILE = 99.9
+COARSEST = 20.0
 WIDEST_B = 800
 """Global B factors between minus this (sharper) and this are tried, in square angstrom."""
 HIGHEST = 0.4
@@ -110,12 +112,12 @@ def resolution(density: Density, target: Density, *, spacing: float) -> float:
         np.bincount(shell, (a * b.conj()).real.ravel())[1:] for a, b in ((one, other), (one, one), (other, other))
     )
     fsc = cross / np.sqrt(np.maximum(first * second, 1e-300))
-    below = np.flatnonzero(fsc < 0.5)
+    below = np.flatnonzero((fsc < 0.5) & (np.arange(1, len(fsc) + 1) * width > 1 / COARSEST))
     nyquist = 0.5 / spacing
     if not len(below):
         return 1 / nyquist
     at = int(below[0])
-    part = (fsc[at - 1] - 0.5) / (fsc[at - 1] - fsc[at]) if at else 1.0
+    part = (fsc[at - 1] - 0.5) / (fsc[at - 1] - fsc[at]) if at and fsc[at - 1] > 0.5 else 1.0
     return float(1 / min(nyquist, (at + part) * width))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import mrcfile
 import numpy as np
 
 from samu_batch.files import sha256_of, writing_aside
-from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test, read_atoms
+from samu_training.atoms import OF_REAL_PAIRS, is_test, read_atoms
 from samu_training.chains import sequences
 from samu_training.reconstruct import draw, reconstruct
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
 
 LIST = Path(__file__).with_name("testset.csv")
 SEED = 5
@@ -74,8 +76,10 @@ def read_testset(path: Path = LIST) -> list[FrozenMap]:
     return [FrozenMap(**{key: numbers.get(key, str)(value) for key, value in row.items()}) for row in rows]
 
 
-def make_map(frozen: FrozenMap, data: Path, folder: Path) -> tuple[Path, Atoms]:
-    """Return a map of the test set as a file in ``folder``, made if it is not there, and its atoms in the map's frame.
+def make_map(frozen: FrozenMap, data: Path, folder: Path) -> tuple[Path, Floats, Floats]:
+    """Return a map of the test set as a file in ``folder``, made if it is not there, and its atoms.
+
+    Of the atoms the positions (N, 3) in angstrom from the first voxel, ZYX, and the atomic numbers (N,).
 
     Raises
     ------
@@ -87,9 +91,9 @@ def make_map(frozen: FrozenMap, data: Path, folder: Path) -> tuple[Path, Atoms]:
         source = data / frozen.structure
         if sha256_of(source) != frozen.sha256:
             raise ValueError(f"{source} is not the structure that the test set was made of")
-        density, atoms = _make(source, frozen.seed)
+        density, positions = _make(source, frozen.seed)
         with writing_aside(sites) as partial, partial.open("wb") as file:
-            np.savez(file, positions=atoms.positions, numbers=atoms.numbers)
+            np.savez(file, positions=positions, numbers=read_atoms(source).numbers)
         with writing_aside(path) as partial, mrcfile.new(partial, data=density, overwrite=True) as stored:
             stored.voxel_size = frozen.spacing
     if not agrees(digest(mrcfile.read(path)), frozen.digest):
@@ -97,15 +101,12 @@ def make_map(frozen: FrozenMap, data: Path, folder: Path) -> tuple[Path, Atoms]:
             f"{path} is not the map of the test set: remove it, or look at the versions of gemmi and numpy"
         )
     with np.load(sites) as held:
-        numbers = held["numbers"]
-        return path, Atoms(name=frozen.name, positions=held["positions"], numbers=numbers, reach=np.zeros_like(numbers))
+        return path, held["positions"], held["numbers"]
 
 
-def _make(source: Path, seed: int) -> tuple[NDArray[np.float32], Atoms]:
+def _make(source: Path, seed: int) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
-    density, positions = reconstruct(source, draw(rng), rng)
-    atoms = read_atoms(source)
-    return density, replace(atoms, positions=positions)
+    return reconstruct(source, draw(rng), rng)
 
 
 def digest(density: NDArray[np.float32]) -> str:
@@ -138,9 +139,9 @@ def _freeze(data: Path) -> Iterable[FrozenMap]:
     for number, (path, words) in enumerate(chosen.items()):
         seed = 1000 * SEED + number
         drawn = draw(np.random.default_rng(seed))
-        density, atoms = _make(path, seed)
+        density, _ = _make(path, seed)
         yield FrozenMap(
-            name=atoms.name,
+            name=path.name.split(".")[0].lower(),
             structure=str(path.relative_to(data)),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             seed=seed,

@@ -1,108 +1,170 @@
 """The training loop.
 
-``python -m samu_training.train samu-lite --pairs FOLDER --validation FOLDER --run RUN --minutes 90``
+::
+
+    python -m samu_training.train samu-lite --pairs FOLDER --validation FOLDER --run RUN --minutes 90
+    torchrun --nproc-per-node 4 -m -- samu_training.train --config training/configs/paper.toml --device cuda ...
 
 It stops when the budget is used up, and goes on from ``RUN/checkpoint.pt`` when started again; ``RUN/log.jsonl`` holds
-what it saw. ``python -m samu_training.export`` makes a model of the checkpoint.
+what it saw, and ``python -m samu_training.curves RUN`` draws it. ``python -m samu_training.export`` makes a model of
+the checkpoint. Processes that torchrun starts take ``--batch`` crops each and average their gradients; the first one
+writes.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import json
 import math
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from samu_engines.network import CONFIGS, Network
+from samu_training.augment import torchio_augmentation
+from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops
 from samu_training.losses import correlation, density_loss, near_density
+from samu_training.processes import Processes
+from samu_training.stream import batches
+from samu_training.structure import Embeddings
+from samu_training.train_options import parse_options
 
-WARM_UP = 200
-"""Steps until the learning rate is full."""
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
 VALIDATION_BATCHES = 12
-SMALLEST_EDGE = 24
 CHECKPOINT_SECONDS = 60
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "density": density_loss,
+    "smooth-l1": functional.smooth_l1_loss,
+}
+"""The second is the paper's equation 7."""
 
 
 def main() -> None:
     """Train to a budget of time or of steps."""
-    arguments = _arguments()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
-    rng = np.random.default_rng(arguments.seed)
-    device = torch.device(arguments.device)
-    network = Network(CONFIGS[arguments.network]).to(device, memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, weight_decay=0.01)
-    step, spent = 0, 0.0
-    checkpoint = arguments.run / "checkpoint.pt"
-    if checkpoint.exists():
-        step, spent = _restore(checkpoint, network, optimiser, rng)
-    elif arguments.start is not None:
-        network.load_state_dict(torch.load(arguments.start, weights_only=True)["network"], strict=False)
-    crops = Crops(arguments.pairs, edge=arguments.edge)
-    validation = Crops(arguments.validation, edge=arguments.edge)
-    arguments.run.mkdir(parents=True, exist_ok=True)
+    chosen = parse_options(__doc__)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    processes = Processes.join(chosen.device)
+    try:
+        learner = train(chosen, processes)
+    finally:
+        processes.leave()
+    if processes.first:
+        progress = learner.progress
+        print(f"done: {progress.step} steps in {progress.spent / 60:.1f} minutes; {chosen.run / 'checkpoint.pt'}")
+
+
+def train(chosen: Namespace, processes: Processes) -> Learner:
+    """Train as chosen, and return what came of it."""
+    learner = _learner(chosen, processes)
+    progress, checkpoint = learner.progress, chosen.run / "checkpoint.pt"
+    step = Step(chosen, learner, processes)
+    validation = Crops(chosen.validation, edge=chosen.edge)
+    stream = _stream(chosen, processes, first=progress.step)
     saved = seen = time.monotonic()
     running: list[tuple[float, float, float]] = []
-    while (used := step / arguments.steps if arguments.steps else spent / (60 * arguments.minutes)) < 1:
-        if step == arguments.stop_after:
-            break
+    while (used := _used(chosen, progress)) < 1 and progress.step != chosen.stop_after:
         begun = time.monotonic()
-        for group in optimiser.param_groups:
-            group["lr"] = arguments.rate * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * used))
-        source, target = (torch.from_numpy(part).to(device) for part in crops.batch(rng, arguments.batch))
+        batch = [part.to(processes.device) for part in next(stream)]
         ready = time.monotonic()
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            enhanced = network(source)
-        loss = density_loss(enhanced.float(), target)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        running.append((loss.item(), ready - begun, time.monotonic() - begun))
-        spent += time.monotonic() - begun
-        if time.monotonic() - seen > arguments.every:
+        loss = step(batch, rate=chosen.rate * min(1, (progress.step + 1) / chosen.warm_up) * _cosine(used))
+        progress.step += 1
+        running.append((loss, ready - begun, time.monotonic() - begun))
+        now = time.monotonic()
+        progress.spent, due = processes.agree(progress.spent + now - begun, now - saved > CHECKPOINT_SECONDS)
+        if processes.first and now - seen > chosen.every:
             seen = time.monotonic()
-            figures = _figures(running) | _validate(network, validation, arguments.batch, device)
-            _log(arguments.run, {"step": step, "minutes": round(spent / 60, 2), "rate": group["lr"]} | figures)
+            figures = _figures(running) | validate(learner.network, validation, chosen, processes.device)
+            _log(chosen.run, _when(learner) | figures)
             running.clear()
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if due:
             saved = time.monotonic()
-            _save(checkpoint, network, optimiser, rng, step=step, spent=spent)
-    _save(checkpoint, network, optimiser, rng, step=step, spent=spent)
-    print(f"done: {step} steps in {spent / 60:.1f} minutes; {checkpoint}")
+            learner.save(checkpoint, processes)
+    learner.save(checkpoint, processes)
+    return learner
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=CONFIGS)
-    parser.add_argument("--pairs", type=Path, required=True, help="folder of training pairs")
-    parser.add_argument("--validation", type=Path, required=True, help="folder of pairs of other structures")
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=90, help="time budget; the learning rate ends at zero with it")
-    parser.add_argument("--steps", type=int, help="budget in steps instead: repeatable to the bit")
-    parser.add_argument("--stop-after", type=int, help="step to stop at, with the learning rate of the whole budget")
-    parser.add_argument("--rate", type=float, default=6e-4)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--edge", type=int, default=48, help="edge of the crops in voxels, 24 or more")
-    parser.add_argument("--every", type=float, default=120, help="seconds between validations")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, help="of torch; one is best where the cores are shared")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="checkpoint to take the weights from that it shares")
-    arguments = parser.parse_args()
-    # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
-    if arguments.edge < SMALLEST_EDGE:
-        parser.error(f"--edge {arguments.edge}: crops need {SMALLEST_EDGE} voxels")
-    return arguments
+def _learner(chosen: Namespace, processes: Processes) -> Learner:
+    """Return the network and its optimiser as they are at the start, or at the checkpoint."""
+    torch.manual_seed(chosen.seed + processes.rank)
+    network = Network(CONFIGS[chosen.network]).to(processes.device, memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=chosen.rate, weight_decay=0.01)
+    scaler = torch.amp.GradScaler(processes.device.type, enabled=chosen.precision == "float16")
+    learner = Learner(network=network, optimiser=optimiser, scaler=scaler, progress=Progress())
+    checkpoint = chosen.run / "checkpoint.pt"
+    if checkpoint.exists():
+        learner.restore(checkpoint, processes)
+    elif chosen.start is not None:
+        network.load_state_dict(torch.load(chosen.start, weights_only=True)["network"], strict=False)
+    chosen.run.mkdir(parents=True, exist_ok=True)
+    return learner
+
+
+def _stream(chosen: Namespace, processes: Processes, *, first: int) -> Iterator[list[Tensor]]:
+    crops = Crops(
+        chosen.pairs,
+        edge=chosen.edge,
+        augment=torchio_augmentation() if chosen.augment == "torchio" else None,
+        embeddings=Embeddings(chosen.embeddings, pairs=chosen.pairs) if chosen.embeddings else None,
+    )
+    return batches(crops, chosen, processes, first=first)
+
+
+def _used(chosen: Namespace, progress: Progress) -> float:
+    """Return the share of the budget that is used."""
+    share: float = progress.step / chosen.steps if chosen.steps else progress.spent / (60 * chosen.minutes)
+    return share
+
+
+def _cosine(used: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * used))
+
+
+class Step:
+    """One step of the optimiser on one batch."""
+
+    def __init__(self, chosen: Namespace, learner: Learner, processes: Processes) -> None:
+        # Without embeddings the weights of the cross-attention see no gradient.
+        all_used = chosen.embeddings is not None or not learner.network.config.structure_channels
+        self._network = processes.wrap(learner.network, all_used=all_used)
+        self._learner = learner
+        self._chosen = chosen
+        self._device = processes.device.type
+
+    def __call__(self, batch: list[Tensor], *, rate: float) -> float:
+        """Learn from source, target and, where there are any, structural embeddings; return the loss."""
+        source, target, *structure = batch
+        optimiser, scaler = self._learner.optimiser, self._learner.scaler
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with _autocast(self._device, self._chosen.precision):
+            enhanced = self._network(source, *structure)
+        loss = LOSSES[self._chosen.loss](enhanced.float(), target)
+        optimiser.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimiser)
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._chosen.clip)
+        scaler.step(optimiser)
+        scaler.update()
+        return float(loss.item())
+
+
+def _autocast(device: str, precision: str) -> torch.autocast:
+    return torch.autocast(device, dtype=getattr(torch, precision), enabled=precision != "float32")
+
+
+def _when(learner: Learner) -> dict[str, Any]:
+    progress, [group] = learner.progress, learner.optimiser.param_groups
+    return {"step": progress.step, "minutes": round(progress.spent / 60, 2), "rate": group["lr"]}
 
 
 def _figures(running: list[tuple[float, float, float]]) -> dict[str, float]:
@@ -115,20 +177,20 @@ def _figures(running: list[tuple[float, float, float]]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _validate(network: Network, crops: Crops, batch: int, device: torch.device) -> dict[str, float]:
-    """Mean correlation with the target before and after, on the same crops every time."""
+def validate(network: Network, crops: Crops, chosen: Namespace, device: torch.device) -> dict[str, float]:
+    """Return mean correlations with the target before and after, on the same crops every time, without embeddings."""
     network.eval()
     rng = np.random.default_rng(1)
     before, after, inside, losses = [], [], [], []
     for _ in range(VALIDATION_BATCHES):
-        source, target = (torch.from_numpy(part).to(device) for part in crops.batch(rng, batch))
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        source, target = (torch.from_numpy(part).to(device) for part in crops.batch(rng, chosen.batch))
+        with _autocast(device.type, chosen.precision):
             enhanced = network(source)
         holds = target.flatten(1).std(dim=1) > 0.02
         before.append(correlation(source, target)[holds])
         after.append(correlation(enhanced.float(), target)[holds])
         inside.append(correlation(enhanced.float(), target, near_density(target))[holds])
-        losses.append(density_loss(enhanced.float(), target).item())
+        losses.append(LOSSES[chosen.loss](enhanced.float(), target).item())
     network.train()
     means = [round(torch.cat(part).mean().item(), 4) for part in (before, after, inside)]
     return {
@@ -144,40 +206,6 @@ def _log(run: Path, values: dict[str, Any]) -> None:
     print(line, flush=True)
     with (run / "log.jsonl").open("a") as file:
         file.write(line + "\n")
-
-
-def _save(
-    path: Path,
-    network: Network,
-    optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator,
-    *,
-    step: int,
-    spent: float,
-) -> None:
-    state = {
-        "config": dataclasses.asdict(network.config),
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-        "numpy_rng": json.dumps(rng.bit_generator.state),
-        "step": step,
-        "spent": spent,
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def _restore(
-    path: Path, network: Network, optimiser: torch.optim.Optimizer, rng: np.random.Generator
-) -> tuple[int, float]:
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    torch.set_rng_state(state["torch_rng"])
-    rng.bit_generator.state = json.loads(state["numpy_rng"])
-    return state["step"], state["spent"]
 
 
 if __name__ == "__main__":

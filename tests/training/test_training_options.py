@@ -1,0 +1,177 @@
+"""The paper's way of training: augmentation, structure, several processes; and what a configuration file says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from samu_engines.network import SAMU_LITE, Network, NetworkConfig
+from samu_training import curves
+from samu_training.augment import torchio_augmentation
+from samu_training.checkpoint import Learner, Progress
+from samu_training.data import Crops
+from samu_training.processes import Processes
+from samu_training.stream import batches
+from samu_training.structure import Embeddings, note_structure
+from samu_training.train import Step
+from samu_training.train_options import parse_options
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+NEEDED = ["--pairs", "p", "--validation", "p", "--run", "r"]
+ALONE = Processes(rank=0, count=1, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Two pairs with a structure each, and one without a molecule."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for number, structure in enumerate(("1abc", "2def", "")):
+        pair = rng.random((2, 28, 30, 26)).astype(np.float16)
+        pair[1] *= bool(structure)
+        np.save(folder / f"{number:05d}.npy", pair)
+        note_structure(folder, f"{number:05d}.npy", structure)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embeddings")
+    for number, name in enumerate(("1abc", "2def")):
+        np.save(folder / f"{name}.npy", np.random.default_rng(number).random((800, 512)).astype(np.float16))
+    return folder
+
+
+def test_a_configuration_is_a_command_line_that_the_command_line_overrules():
+    chosen = parse_options(None, ["--config", str(CONFIGS / "paper.toml"), "--batch", "3", *NEEDED])
+    assert (chosen.network, chosen.loss, chosen.rate, chosen.clip) == ("samu", "smooth-l1", 1e-4, 0.5)
+    assert (chosen.batch, chosen.augment, chosen.precision) == (3, "torchio", "float16")
+    plain = parse_options(None, ["samu-lite", "--rate", "5e-4", *NEEDED])
+    assert (plain.network, plain.rate, plain.loss, plain.augment) == ("samu-lite", 5e-4, "density", "none")
+    assert parse_options(None, ["--config", str(CONFIGS / "samu-lite.toml"), *NEEDED]).network == "samu-lite"
+
+
+def test_a_configuration_with_a_wrong_name_is_refused(tmp_path, capsys):
+    (tmp_path / "wrong.toml").write_text('network = "samu"\nlearning-rate = 1e-4\n')
+    with pytest.raises(SystemExit):
+        parse_options(None, ["--config", str(tmp_path / "wrong.toml"), *NEEDED])
+    assert "--learning-rate" in capsys.readouterr().err
+
+
+def test_torchio_changes_what_is_shown_and_follows_from_the_generator():
+    pytest.importorskip("torchio")
+    augment = torchio_augmentation()
+    cube = np.random.default_rng(0).random((1, 24, 24, 24)).astype(np.float32)
+    state = torch.get_rng_state()
+    ones, again = ([augment(cube, np.random.default_rng(seed)) for seed in range(12)] for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)  # that of dropout is left alone
+    assert all(np.array_equal(a, b) for a, b in zip(ones, again, strict=True))
+    assert all(a.shape == cube.shape and a.min() >= 0 and a.max() <= 1 for a in ones)
+    changed = sum(not np.allclose(a, cube) for a in ones)
+    assert 3 <= changed < 12  # each of three with probability 1/4: 0.58 of all
+
+
+def options(pairs, tmp_path, *more):
+    words = ["samu", "--pairs", pairs, "--validation", pairs, "--run", tmp_path, "--edge", "24", "--batch", "4"]
+    return parse_options(None, [str(word) for word in (*words, "--loss", "smooth-l1", *more)])
+
+
+def first_batches(pairs, chosen, count=3, **more):
+    stream = batches(Crops(pairs, edge=24, **more), chosen, ALONE, first=0)
+    return [next(stream) for _ in range(count)]
+
+
+def test_crops_come_with_the_embedding_of_their_structure(pairs, embeddings, tmp_path):
+    held = Embeddings(embeddings, pairs=pairs)
+    known = {name: held.of(f"{number:05d}.npy") for number, name in enumerate(("1abc", "2def"))}
+    chosen = options(pairs, tmp_path)
+    seen = set()
+    for source, target, structure in first_batches(pairs, chosen, embeddings=held):
+        assert source.shape == target.shape == (4, 1, 24, 24, 24)
+        assert structure.shape == (4, 800, 512)
+        for crop, embedding in zip(target, structure, strict=True):
+            assert bool(crop.any()) == bool(embedding.any())
+            seen |= {name for name, values in known.items() if np.array_equal(values, embedding.numpy())}
+    assert seen == {"1abc", "2def"}
+    (embeddings / "2def.npy").rename(embeddings / "lost.npy")
+    with pytest.raises(FileNotFoundError, match="2def"):
+        held.of("00001.npy")
+    (embeddings / "lost.npy").rename(embeddings / "2def.npy")
+    with pytest.raises(FileNotFoundError, match="does not say"):
+        held.of("00009.npy")
+
+
+def learn(chosen, stream):
+    torch.manual_seed(0)
+    config = NetworkConfig(patch=1, widths=(32, 32), blocks=1, attention_levels=(0,), structure_channels=512)
+    network = Network(config)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    step = Step(chosen, Learner(network=network, optimiser=optimiser, scaler=scaler, progress=Progress()), ALONE)
+    for batch in stream:
+        step(batch, rate=1e-3)
+    return network
+
+
+def test_structure_reaches_the_loss_in_two_steps(pairs, embeddings, tmp_path):
+    chosen = options(pairs, tmp_path, "--precision", "float32")
+    plain = first_batches(pairs, chosen, 2)
+    with_structure = first_batches(pairs, chosen, 2, embeddings=Embeddings(embeddings, pairs=pairs))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(plain, with_structure, strict=True))
+    start, without, taught = (learn(chosen, stream) for stream in ([], plain, with_structure))
+    values = "middle.structure.attention.v_proj_weight"
+    moved = {name: not torch.equal(w, start.state_dict()[name]) for name, w in taught.state_dict().items()}
+    assert moved[values]
+    assert not torch.equal(without.state_dict()["stem.weight"], taught.state_dict()["stem.weight"])
+    unseen = dict(without.named_parameters())[values]
+    assert unseen.grad is None  # absent embeddings: the attention is passed by
+    nothing = [[*batch, torch.zeros(4, 800, 512)] for batch in plain]
+    for name, weights in learn(chosen, nothing).state_dict().items():
+        if "structure" not in name:
+            torch.testing.assert_close(weights, without.state_dict()[name], rtol=0, atol=1e-5, msg=name)
+
+
+# After "--": torchrun takes --run for the beginning of one of its own options.
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+
+
+def trained(pairs, run, *more, launcher=("-m",), steps=3):
+    command = [sys.executable, *launcher, "samu_training.train", "samu-lite", "--pairs", pairs, "--validation", pairs]
+    command += ["--run", run, "--steps", steps, "--edge", "24", "--threads", "1", "--precision", "float32"]
+    command += ["--loss", "smooth-l1", "--every", "0", "--warm-up", "1", "--rate", "1e-3", *more]
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return torch.load(run / "checkpoint.pt", weights_only=True), ran.stdout
+
+
+def distance(one, other):
+    return sum(float((a - b).square().sum()) for a, b in zip(one.values(), other.values(), strict=True)) ** 0.5
+
+
+def test_two_processes_are_one_with_the_joint_batch_and_resume_exactly(pairs, tmp_path):
+    torch.manual_seed(0)
+    start = Network(SAMU_LITE).state_dict()
+    alone, _ = trained(pairs, tmp_path / "alone", "--batch", "4")
+    both, printed = trained(pairs, tmp_path / "both", "--batch", "2", launcher=LAUNCHER)
+    trained(pairs, tmp_path / "parts", "--batch", "2", "--stop-after", "2", launcher=LAUNCHER)
+    parts, _ = trained(pairs, tmp_path / "parts", "--batch", "2", launcher=LAUNCHER)
+    assert both["step"] == parts["step"] == alone["step"] == 3
+    assert len(both["generators"]) == 2
+    # Sums in another order: of what was learnt, hardly anything.
+    learnt = distance(alone["network"], start)
+    assert distance(both["network"], alone["network"]) < 1e-2 * learnt
+    for name, weights in both["network"].items():
+        assert torch.equal(weights, parts["network"][name]), name
+    # One process writes: each step is logged once, and one says that it is done.
+    steps = [json.loads(line)["step"] for line in (tmp_path / "both" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+    assert len(re.findall("done: 3 steps", printed)) == 1
+    pytest.importorskip("matplotlib")
+    curves.draw(tmp_path / "both", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

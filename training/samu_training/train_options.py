@@ -1,0 +1,65 @@
+"""What a training run is asked for: a configuration file, and the command line, which holds before it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samu_engines.network import CONFIGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SMALLEST_EDGE = 24
+
+
+def parse_options(description: str | None, words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; ``--config`` names a TOML file with any of the options."""
+    words = list(sys.argv[1:] if words is None else words)
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--config", type=Path)
+    config, _ = first.parse_known_args(words)
+    parser = _parser(description)
+    if config.config is not None:
+        values = tomllib.loads(config.config.read_text())
+        parser.set_defaults(network=values.pop("network", None))
+        words = [f"--{name}={value}" for name, value in values.items()] + words
+    chosen = parser.parse_args(words)
+    if chosen.network not in CONFIGS:
+        parser.error(f"which network? One of {', '.join(CONFIGS)}, or a --config that names one")
+    # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
+    if chosen.edge < SMALLEST_EDGE:
+        parser.error(f"--edge {chosen.edge}: crops need {SMALLEST_EDGE} voxels")
+    return chosen
+
+
+def _parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("network", nargs="?", choices=CONFIGS)
+    add("--config", type=Path, help="TOML file of options, such as configs/paper.toml")
+    add("--pairs", type=Path, required=True, help="folder of training pairs")
+    add("--validation", type=Path, required=True, help="folder of pairs of other structures")
+    add("--embeddings", type=Path, help="folder of structural embeddings of the training pairs")
+    add("--run", type=Path, required=True)
+    add("--minutes", type=float, default=90, help="time budget; the learning rate ends at zero with it")
+    add("--steps", type=int, help="budget in steps instead: repeatable to the bit")
+    add("--stop-after", type=int, help="step to stop at, with the learning rate of the whole budget")
+    add("--rate", type=float, default=6e-4)
+    add("--warm-up", type=int, default=200, help="steps until the learning rate is full")
+    add("--batch", type=int, default=4, help="crops a step, in each process")
+    add("--edge", type=int, default=48, help="edge of the crops in voxels, 24 or more")
+    add("--loss", choices=["density", "smooth-l1"], default="density")
+    add("--clip", type=float, default=1.0, help="largest norm of the gradients")
+    add("--precision", choices=["bfloat16", "float16", "float32"], default="bfloat16")
+    add("--augment", choices=["none", "torchio"], default="none")
+    add("--workers", type=int, default=0, help="processes that prepare crops ahead; 0: in this one, when needed")
+    add("--every", type=float, default=120, help="seconds between validations")
+    add("--device", default="cpu")
+    add("--threads", type=int, help="of torch; one is best where the cores are shared")
+    add("--seed", type=int, default=0)
+    add("--start", type=Path, help="checkpoint to take the weights from that it shares")
+    return parser
