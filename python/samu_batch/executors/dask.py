@@ -124,7 +124,8 @@ class DaskExecutor:
 
     @contextmanager
     def _crew(self) -> Iterator[Crew]:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in ("distributed", "asyncio"):  # the latter tells of connections that close while Dask is stopped
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         if self._elsewhere is not None:
             with self._elsewhere() as crew:
                 yield crew
@@ -213,6 +214,7 @@ class LogHere(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Worker) -> None:
         """Take this process's loggers in hand."""
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
         logging.getLogger("samu_batch").setLevel(self._level)
 
