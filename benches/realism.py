@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from samu_training.fidelity import Truth
 
 WITH_SOLVENT = ("4uft", "6824_box", "6i5a_box", "6ksw", "betaGal", "emd_1883", "emd_5170", "emd_5625")
+FINE = 5.0
+"""Angstrom: the real pairs are no coarser."""
 TITLES = ("CC_mask", "FSC=0.5 / d", "fall-off B / d^2", "cut-off", "low", "solvent")
 
 
@@ -71,13 +73,13 @@ def real(data: Path) -> Iterable[list[float]]:
 
 
 def simulated(data: Path) -> Iterable[list[float]]:
-    """Measure the test set; where there is a mask, the solvent counts for nothing."""
+    """Measure the test set, with the resolution in front; where there is a mask, the solvent counts for nothing."""
     for frozen in read_testset():
         path, positions, numbers = make_map(frozen, data, default_cache() / "benchmark" / "maps")
         volume = read_volume(path, max_voxels=10**9)
         truth = fidelity.Truth.of(positions, numbers, shape=volume.shape, spacing=1.0)
         found = measure(volume.read(), truth, frozen.resolution)
-        yield [*found[:-1], found[-1] if frozen.mask == "none" else float("nan")]
+        yield [frozen.resolution, *found[:-1], found[-1] if frozen.mask == "none" else float("nan")]
 
 
 def solvents(data: Path) -> list[float]:
@@ -95,21 +97,25 @@ def solvents(data: Path) -> list[float]:
     return found
 
 
+def spelled(values: np.ndarray, decimals: int) -> str:
+    """Return the median and the range of what is known."""
+    known = values[np.isfinite(values)]
+    return f"{np.median(known):.{decimals}f} ({known.min():.{decimals}f} to {known.max():.{decimals}f})"
+
+
 def main() -> None:
     """Print the table."""
     data = Path(os.environ["SAMU_DATA"])
     pairs, maps = np.array(list(real(data))), np.array(list(simulated(data)))
-    columns = [(*columns, name) for *columns, name in zip(pairs.T, maps.T, TITLES, strict=True)]
-    columns[-1] = (np.array(solvents(data)), maps[:, -1], TITLES[-1])
-    print(f"| | {len(pairs)} real pairs | {len(maps)} simulated maps |\n|---|---|---|")
-    for one, other, title in columns:
-        cells = (
-            f"{np.nanmedian(c):.2f} ({np.nanmin(c):.2f} to {np.nanmax(c):.2f})"
-            if title != "solvent"
-            else f"{np.nanmedian(c):.3f} ({np.nanmin(c):.3f} to {np.nanmax(c):.3f}), {np.isfinite(c).sum()} maps"
-            for c in (one, other)
-        )
-        print(f"| {title} | {' | '.join(cells)} |")
+    fine = maps[maps[:, 0] < FINE]
+    solvent = np.array(solvents(data))
+    print(
+        f"| | {len(pairs)} real pairs | {len(fine)} simulated below {FINE:g} A | all {len(maps)} |\n|---|---|---|---|"
+    )
+    for number, title in enumerate(TITLES):
+        last = number == len(TITLES) - 1
+        columns = (solvent if last else pairs[:, number], fine[:, number + 1], maps[:, number + 1])
+        print(f"| {title} | {' | '.join(spelled(column, 3 if last else 2) for column in columns)} |")
 
 
 if __name__ == "__main__":
