@@ -102,7 +102,8 @@ def each_ahead(
         stop.set()
         deadline = time.monotonic() + STOP_SECONDS
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():  # a signal may have come while the last one was about to start
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Failure:

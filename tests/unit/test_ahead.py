@@ -95,3 +95,20 @@ def test_each_ahead_raises_what_work_raises_and_stops_the_others():
     with pytest.raises(ValueError, match="bad"):
         list(each_ahead(range(3), work, count=3))
     assert stopped == [True, True]
+
+
+def test_each_ahead_is_left_by_a_signal_that_comes_while_a_thread_starts(monkeypatch):
+    class Signalled(BaseException):
+        pass
+
+    def interrupted(thread):
+        raise Signalled
+
+    def work(number, stop):
+        stop.wait(5)
+        return number
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(Signalled):
+            next(each_ahead(range(3), work, count=2))
