@@ -26,11 +26,12 @@ import torch
 from time_against_volume import write_map
 from torch.utils.flop_counter import FlopCounterMode
 
-from samu_batch.batch import process_engine, process_task
+from samu_batch.batch import process_task
 from samu_batch.engine import load_engine
 from samu_batch.entries import Entry
 from samu_batch.errors import EngineError
 from samu_batch.model import ModelSpec
+from samu_batch.process_engine import process_engine
 from samu_batch.task import MapOptions, MapTask
 from samu_engines.batching import Halving
 from samu_engines.lean import LeanNetwork

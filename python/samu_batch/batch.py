@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from itertools import chain, count, islice
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from samu_batch.cost import predicted_cubes
-from samu_batch.engine import load_engine
 from samu_batch.enhance import enhance_map
 from samu_batch.errors import TRANSIENT_KINDS, OutOfMemoryError
 from samu_batch.events import MapEvent, nobody
 from samu_batch.files import remove
 from samu_batch.locate import revised
 from samu_batch.map_names import MAP_SUFFIXES
+from samu_batch.process_engine import process_engine
 from samu_batch.run_directory import read_receipt
 from samu_batch.task import byte_options
 from samu_batch.turns import CONNECTIONS
@@ -26,11 +23,7 @@ from samu_batch.turns import CONNECTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from samu_batch.cubes import CubeWork, Spread
-    from samu_batch.engine import Engine
     from samu_batch.events import Listener
     from samu_batch.model import ModelSpec
     from samu_batch.task import MapOptions, MapReport, MapTask
@@ -134,76 +127,6 @@ def process_task(
 def process_part(work: CubeWork, part: tuple[int, int], progress: Listener = nobody) -> tuple[int, int]:
     """Do a part of a map's cubes with the engine of this process (returns as :meth:`CubeWork.do`)."""
     return work.do(process_engine(work.options), part=part, progress=progress)
-
-
-def process_engine(options: MapOptions) -> Engine:
-    """Return this process's engine for ``options``, loaded once and shared behind a lock.
-
-    Raises
-    ------
-    EngineError
-        The engine cannot be loaded.
-    """
-    with _loading:
-        return _cached_engine(options.model, options.engine, options.device, options.threads)
-
-
-_loading = threading.Lock()
-
-
-@cache
-def _cached_engine(model: str, engine: str, device: str | None, threads: int) -> Engine:
-    return _OneAtATime(load_engine(model, engine=engine, device=device, threads=threads))
-
-
-class _Turns:
-    """A lock that is given in the order in which it was asked for: no map waits for ever."""
-
-    def __init__(self) -> None:
-        self._tickets = count()
-        self._serving = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def mine(self) -> Iterator[None]:
-        with self._changed:
-            ticket = next(self._tickets)
-            self._changed.wait_for(lambda: self._serving == ticket)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._serving += 1
-                self._changed.notify_all()
-
-
-class _OneAtATime:
-    """An engine that serves one map at a time, so that others are ingested and exported meanwhile."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._turns = _Turns()
-        self.spec = engine.spec
-
-    @property
-    def batch(self) -> int:
-        return self._engine.batch
-
-    def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        waiting = iter(batches)
-        first = list(islice(waiting, 1))  # before the turn: an engine does not wait for a map to be read
-        with self._turns.mine():
-            yield from self._engine.stream(chain(first, waiting))
-
-    def run(self, cubes: NDArray[np.float32]) -> NDArray[np.float32]:
-        with self._turns.mine():
-            return self._engine.run(cubes)
-
-    def describe(self) -> dict[str, Any]:
-        return self._engine.describe()
-
-    def close(self) -> None:
-        self._engine.close()
 
 
 def _decide(task: MapTask, *, spec: ModelSpec, retry_failed: bool, update: bool) -> tuple[bool, str]:

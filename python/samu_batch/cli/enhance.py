@@ -140,8 +140,8 @@ def _executor(
     dask: bool,
 ) -> Executor:
     """Make the loop; an engine that cannot be loaded is a wrong command, not ten thousand failures."""
-    from samu_batch.batch import process_engine
     from samu_batch.errors import SamuError
+    from samu_batch.process_engine import process_engine
 
     waiting = sum(decision.run for decision in decisions)
     if dask:

@@ -58,8 +58,8 @@ def seconds_per_cube(options: MapOptions) -> float:
     """
     import numpy as np
 
-    from samu_batch.batch import process_engine
     from samu_batch.errors import EngineError
+    from samu_batch.process_engine import process_engine
 
     try:
         engine = process_engine(options)
