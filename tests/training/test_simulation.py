@@ -6,11 +6,12 @@ import pytest
 pytest.importorskip("torch")
 fft = pytest.importorskip("scipy.fft")
 
+from samu_training.as_seen import as_seen
 from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
 from samu_training.data import Crops, as_the_product_reads, make_pair, turned
 from samu_training.density import gaussians, target_density
 from samu_training.recipe import draw_recipe
-from samu_training.simulate import _as_seen, _frequencies, _fsc, _noise
+from samu_training.simulate import _frequencies, _fsc, _noise
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +67,12 @@ def test_a_perfect_model_is_seen_as_it_is(atoms):
     drawn = vars(draw_recipe(rng))
     b = np.full(len(atoms.numbers), 50.0)
     perfect = type(draw_recipe(rng))(**drawn | {"shift": 0, "jitter": 0, "occupancy": 0, "strays": 0})
-    positions, weights, factors = _as_seen(atoms.positions, atoms.numbers, b, perfect, rng)
+    positions, weights, factors = as_seen(atoms.positions, atoms.numbers, b, perfect, rng)
     np.testing.assert_array_equal(positions, atoms.positions)
     np.testing.assert_array_equal(weights, atoms.numbers)
     np.testing.assert_array_equal(factors, b)
     off = type(perfect)(**drawn | {"shift": 0.4, "jitter": 0.3, "occupancy": 0.2, "strays": 0.05})
-    positions, weights, _ = _as_seen(atoms.positions, atoms.numbers, b, off, rng)
+    positions, weights, _ = as_seen(atoms.positions, atoms.numbers, b, off, rng)
     assert len(weights) == 1680
     assert (positions[:1600] - atoms.positions).std() == pytest.approx(0.5, rel=0.2)
     assert weights[:1600].std() == pytest.approx(0.2 * 6, rel=0.25)

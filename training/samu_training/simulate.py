@@ -14,6 +14,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from samu_training.as_seen import as_seen, b_factors
 from samu_training.density import gaussians
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 LARGEST_EDGE = 112.0
 """Angstrom: of a larger structure a box of this edge is simulated, as deposited maps are cut out."""
 B_LEVELS = 6
-WAVES = 8
 COARSE = 0.12
 """Frequency (1/angstrom) below which contrast is more than that of atoms."""
 SHELLS = 96
@@ -72,9 +72,8 @@ def simulate_map(
     frequency = _frequencies(shape, recipe.spacing)
     blur = gaussians(positions, numbers, shape=shape, spacing=recipe.spacing, sigma=MOLECULE_SIGMA)
     inside = blur > 0.25 * np.percentile(blur[blur > 0.01 * blur.max()], 50)
-    b = _b_factors(positions, recipe, rng) + recipe.side_b * reach
-    seen = _as_seen(positions, numbers, b, recipe, rng)
-    signal = _signal(*seen, recipe, shape=shape, frequency=frequency)
+    b = b_factors(positions, recipe, rng) + recipe.side_b * reach
+    signal = _signal(*as_seen(positions, numbers, b, recipe, rng), recipe, shape=shape, frequency=frequency)
     # The molecule stands out from the ice by what it has more of; the ice fills its surface, not its inside.
     solvent = recipe.solvent * signal[0, 0, 0].real / inside.sum()
     signal -= (
@@ -96,42 +95,6 @@ def _frequencies(shape: tuple[int, int, int], spacing: float) -> Volume:
     x = fft.rfftfreq(shape[2], spacing)
     frequency: Volume = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2).astype(np.float32)
     return frequency
-
-
-def _as_seen(
-    positions: NDArray[np.float32],
-    numbers: NDArray[np.float32],
-    b: NDArray[np.float64],
-    recipe: Recipe,
-    rng: Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """Return positions, weights and B factors of what is in the map: not quite what the model says.
-
-    Models are off by a fraction of an angstrom, parts are there only in some of the particles, and some of what is
-    there was not built. That is why real maps and their models agree to 0.6 to 0.9 even in shells without noise.
-    """
-    smooth = np.stack([_waves_at(positions, rng, 8, 40) for _ in range(3)], axis=1)
-    displaced = positions + recipe.shift * smooth + recipe.jitter * rng.normal(size=positions.shape)
-    weights = numbers * np.clip(1 + recipe.occupancy * _waves_at(positions, rng, 5, 25), 0.05, 2)
-    near = rng.integers(len(positions), size=int(recipe.strays * len(positions)))
-    away = rng.normal(size=(len(near), 3))
-    away *= rng.uniform(2.5, 5, (len(near), 1)) / np.linalg.norm(away, axis=1, keepdims=True)
-    return (
-        np.concatenate([displaced, positions[near] + away]).astype(np.float32),
-        np.concatenate([weights, rng.uniform(4, 12, len(near))]).astype(np.float32),
-        np.concatenate([b, b[near]]),
-    )
-
-
-def _waves_at(positions: NDArray[np.float32], rng: Generator, shortest: float, longest: float) -> NDArray[np.float64]:
-    """Return a smooth field of mean 0 and spread 1 at positions, of wavelengths between these (angstrom)."""
-    waves = np.zeros(len(positions))
-    for _ in range(WAVES):
-        direction = rng.normal(size=3)
-        direction *= 2 * np.pi / rng.uniform(shortest, longest) / np.linalg.norm(direction)
-        waves += np.cos(positions @ direction + rng.uniform(0, 2 * np.pi))
-    field: NDArray[np.float64] = waves * np.sqrt(2 / WAVES)
-    return field
 
 
 def _signal(
@@ -156,16 +119,6 @@ def _signal(
         part = gaussians(positions[some], weight[some], shape=shape, spacing=recipe.spacing, sigma=sigma)
         total += fft.rfftn(part) * np.exp(-0.25 * (level - narrowest) * frequency**2)
     return total
-
-
-def _b_factors(positions: NDArray[np.float32], recipe: Recipe, rng: Generator) -> NDArray[np.float64]:
-    """B factors that vary smoothly through space and grow toward the molecule's rim."""
-    from_centre = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
-    rim = recipe.b_rim * (from_centre / from_centre.max()) ** 2
-    waves = _waves_at(positions, rng, 10, 90)
-    # Lognormal: parts of B factors many times those of the core are what deposited maps show at low resolution only.
-    b: NDArray[np.float64] = recipe.b_factor * np.exp(recipe.b_waves * waves + rim - rim.mean())
-    return b
 
 
 def _belt(inside: NDArray[np.bool_], blur: Volume, recipe: Recipe, rng: Generator) -> Volume:
