@@ -87,3 +87,17 @@ def install(folder: Path) -> FakeGpus:
         return each
 
     return FakeGpus(str(sidecar), spans)
+
+
+def planned(paths, folder, model):
+    """Return the decisions for maps that the engine shall enhance into a run in ``folder``, longest first."""
+    from samu_batch.batch import plan_batch
+    from samu_batch.entries import Entry
+    from samu_batch.model import ModelSpec
+    from samu_batch.run_directory import RunDirectory
+    from samu_batch.task import MapOptions
+
+    options = MapOptions(model=model, engine="fake-gpu", scratch=folder / "scratch", memory=1 << 29)
+    directory = RunDirectory(folder / "run")
+    tasks = [directory.task(Entry(path.stem, str(path), "file"), options) for path in paths]
+    return plan_batch(tasks, spec=ModelSpec.load(model), retry_failed=False, update=False)

@@ -42,18 +42,11 @@ def write_maps(folder):
 
 def run(paths, folder, model):
     """Enhance all; return the CPU seconds of all processes between the first report and the last."""
-    from samu_batch.batch import plan_batch, run_batch
-    from samu_batch.entries import Entry
+    from samu_batch.batch import run_batch
     from samu_batch.executors.dask import DaskExecutor
-    from samu_batch.model import ModelSpec
-    from samu_batch.run_directory import RunDirectory
-    from samu_batch.task import MapOptions
 
-    options = MapOptions(model=model, engine="fake-gpu", scratch=folder / "scratch", memory=1 << 29)
-    directory = RunDirectory(folder / "run")
-    tasks = [directory.task(Entry(path.stem, str(path), "file"), options) for path in paths]
-    decisions = plan_batch(tasks, spec=ModelSpec.load(model), retry_failed=False, update=False)
-    outputs = {task.entry.id: task.output for task in tasks}
+    decisions = fake_gpu.planned(paths, folder, model)
+    outputs = {decision.task.entry.id: decision.task.output for decision in decisions}
     used = []
     for report in run_batch([decision.task for decision in decisions], DaskExecutor(["cpu"] * GPUS, threads=1)):
         assert report.done, report.message

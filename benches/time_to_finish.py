@@ -40,18 +40,11 @@ def write_maps(folder):
 
 def run(paths, folder, model):
     """Enhance all; return what the display would have shown, five times a second, and when the last map was done."""
-    from samu_batch.batch import plan_batch, run_batch
-    from samu_batch.entries import Entry
+    from samu_batch.batch import run_batch
     from samu_batch.executors.dask import DaskExecutor
-    from samu_batch.model import ModelSpec
     from samu_batch.progress import RunProgress
-    from samu_batch.run_directory import RunDirectory
-    from samu_batch.task import MapOptions
 
-    options = MapOptions(model=model, engine="fake-gpu", scratch=folder / "scratch", memory=1 << 29)
-    directory = RunDirectory(folder / "run")
-    tasks = [directory.task(Entry(path.stem, str(path), "file"), options) for path in paths]
-    decisions = plan_batch(tasks, spec=ModelSpec.load(model), retry_failed=False, update=False)
+    decisions = fake_gpu.planned(paths, folder, model)
     mean = sum(decision.cubes for decision in decisions) / len(decisions)
     untold = {decision.task.entry.id for decision in decisions[::10]}
     decisions = [replace(each, cubes=None) if each.task.entry.id in untold else each for each in decisions]

@@ -188,7 +188,7 @@ class Runtime(Named):
 
     def deserialize_cuda_engine(self, plan):
         header, _, model = bytes(plan).partition(b"\n")
-        version, batch = header.split()
+        version, _, batch = header.partition(b" ")
         if version != __version__.encode() or setting("BREAKS") == "deserialize":
             self._logger.log(ILogger.Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None
