@@ -51,6 +51,14 @@ def work(tmp_path, monkeypatch):
                     os.kill(os.getpid(), signal.SIGKILL)
                 return note(task)
 
+            def dies_three_times(task, progress=None):
+                with open(task.output, "a") as file:
+                    file.write(f"{time.monotonic()}\\n")
+                time.sleep(0.2)
+                if task.entry.id.startswith("frail") and len(task.output.read_text().splitlines()) < 4:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return MapReport(id=task.entry.id, entry=task.entry, kind="done")
+
             def tells(task, progress):
                 for done in range(20 if task.entry.id == "last" else 9):
                     time.sleep(0.1)
@@ -174,6 +182,16 @@ def test_a_map_whose_worker_dies_once_is_done(work, tmp_path):
     reports = list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_once, tasks(tmp_path, *names)))
     assert {report.kind for report in reports} == {"done"}
     assert len(reports) == len(names)
+
+
+def test_suspects_run_one_at_a_time_and_are_blamed_after_three_losses_alone(work, tmp_path):
+    """Each dies beside others and twice alone: it is done the third time, and no two of them ran together."""
+    given = tasks(tmp_path, "frail0", "frail1", "a", "b")
+    reports = list(DaskExecutor(["cpu", "cpu"], threads=1).map(work.dies_three_times, given))
+    assert {report.kind for report in reports} == {"done"}
+    first, second = ([float(line) for line in each.output.read_text().splitlines()[1:]] for each in given[:2])
+    assert (len(first), len(second)) == (3, 3)
+    assert not any(abs(one - other) < 0.2 for one in first for other in second)
 
 
 def test_a_map_that_hangs_is_taken_from_its_worker_and_fails_alone(work, tmp_path):

@@ -129,6 +129,26 @@ def test_longest_first(run, tmp_path):
     assert [decision.cubes for decision in decisions] == [27, 8, 1]
 
 
+def test_a_map_of_unknown_size_is_among_the_mean_ones(run, tmp_path):
+    tasks = [run.task(Entry("EMD-1234", "EMD-1234", "emdb"), options(tmp_path, cache=tmp_path / "cache"))]
+    for number, edge in enumerate((10, 110)):
+        path = tmp_path / f"m{number}.mrc"
+        with mrcfile.new(path) as mrc:
+            mrc.set_data(np.ones((edge,) * 3, np.float32))
+            mrc.voxel_size = 1.0
+        tasks.append(run.task(entry_of(path), options(tmp_path)))
+    decisions = plan_batch(tasks, spec=SPEC, retry_failed=False, update=False)
+    assert [decision.task.entry.id for decision in decisions] == ["m1", "EMD-1234", "m0"]
+
+
+def test_a_header_that_makes_a_map_too_large_fills_no_scratch(run, source, tmp_path, monkeypatch):
+    def unpacked(*_):
+        raise AssertionError("it was unpacked")
+
+    monkeypatch.setattr("samu_batch.enhance.unpack_map", unpacked)
+    assert finish(run.task(entry_of(source), options(tmp_path, max_voxels=1000))).kind == "too-large"
+
+
 @pytest.mark.parametrize("how", ["map", "zarr", "both"])
 def test_formats(run, source, tmp_path, how):
     task = run.task(entry_of(source), options(tmp_path, format=how))

@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +76,35 @@ def test_no_more_than_so_many_are_begun_before_they_are_wanted(server, decide):
     assert len(taken) == AHEAD + 1
     ready.close()
     assert len(server.asked) <= AHEAD + 1
+
+
+def test_no_other_is_begun_while_enough_bytes_lie_ready(server, decide, tmp_path, monkeypatch):
+    monkeypatch.setattr("samu_batch.fetch_ahead.ROOM", len(CONTENT))
+    taken = []
+
+    def decisions():
+        for number in range(1000, 1030):
+            taken.append(number)
+            yield decide(number)
+
+    ready = fetch_ahead(decisions())
+    next(ready)
+    deadline = time.monotonic() + 20
+    while len(list((tmp_path / "cache").rglob("emd_*.map.gz"))) < len(taken) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)  # until the last of them is noted
+    next(ready)
+    assert len(taken) <= AHEAD
+    assert len(list(ready)) == 28
+
+
+def test_leaving_leaves_no_empty_folder(server, decide, tmp_path):
+    server.manner = lambda path, number: {} if "1000" in path else (503, {"Retry-After": "60"})
+    ready = fetch_ahead([decide(number) for number in range(1000, 1003)])
+    kept = next(ready)
+    ready.close()
+    passing = tmp_path / "cache" / "passing"
+    assert [path.name for path in passing.iterdir()] == [kept.task.token]
 
 
 def test_leaving_stops_the_downloads_and_keeps_what_they_brought(server, decide, tmp_path):
