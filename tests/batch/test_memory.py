@@ -27,17 +27,27 @@ def write_map(path, edge):
             file.write(rng.random((edge, edge), dtype=np.float32))
 
 
+def peak_memory(path, folder):
+    """Enhance a map in a process of its own, and return the bytes that it took at most."""
+    output = folder / "enhanced.mrc"
+    command = [sys.executable, "-m", "samu_batch", "enhance", path, "--output", output, "--engine", "identity"]
+    subprocess.run([*command, "--memory", "0.5", "--scratch", folder, "--threads", "2"], check=True)
+    receipt = output.with_name("enhanced.mrc.json")
+    peak = json.loads(receipt.read_text())["peak_memory"]
+    output.unlink()
+    receipt.unlink()
+    return peak
+
+
 @pytest.mark.slow
 def test_peak_memory_of_a_map_eight_times_larger(tmp_path):
     peaks = {}
-    for edge in (384, 768):
+    # How full the queues between the stages get is a matter of timing: the small map shows it in a few runs, the large
+    # one in its many cubes.
+    for edge, runs in ((384, 4), (768, 1)):
         path = tmp_path / f"map{edge}.mrc"
         write_map(path, edge)
-        output = tmp_path / "enhanced.mrc"
-        command = [sys.executable, "-m", "samu_batch", "enhance", path, "--output", output, "--engine", "identity"]
-        subprocess.run([*command, "--memory", "0.5", "--scratch", tmp_path, "--threads", "2"], check=True)
-        peaks[edge] = json.loads(output.with_name("enhanced.mrc.json").read_text())["peak_memory"]
-        for written in (path, output):
-            written.unlink()
+        peaks[edge] = max(peak_memory(path, tmp_path) for _ in range(runs))
+        path.unlink()
     assert max(peaks.values()) < 700 * MIB
     assert peaks[768] < 1.15 * peaks[384]
