@@ -2,13 +2,15 @@
 
     python benches/archive.py [--maps 10000] [--workers 2]
 
-What became of each map, and the CPU and memory of the driver (the command's own process, its workers apart). Minutes,
-and about 1 GB of disk. The server is a process of its own (tests/fake_archive.py).
+What became of each map, and the CPU and memory of the driver (the command's own process, its workers apart), beside
+those of `samu-batch fetch` on the same list, for the driver downloads. Minutes, and about 1 GB of disk. The server is a
+process of its own (tests/fake_archive.py).
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,8 +64,20 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="samu-bench-") as name:
         folder = Path(name)
-        with archive("--maps", options.maps, "--every", options.every) as told:
-            measure(folder, told, workers=options.workers)
+        for what in (fetch, measure):  # each asks a server that was not asked before
+            with archive("--maps", options.maps, "--every", options.every) as told:
+                what(folder, told, workers=options.workers)
+
+
+def fetch(folder: Path, told: dict, *, workers: int) -> None:
+    """Download the list and nothing else, and print what that costs."""
+    entries = [*told["good"], *told["odd"]]
+    lists, cache = folder / "fetched.txt", folder / "fetched"
+    lists.write_text("".join(f"{entry}\n" for entry in sorted(entries)))
+    command = [sys.executable, "-m", "samu_batch", "fetch", lists, "--mirror", told["url"], "--cache", cache]
+    _, samples = watched(list(map(str, command)), folder / "log", lambda: 0)
+    print(f"fetch alone: {1000 * samples[-1][2] / len(entries):.2f} ms of CPU per map, {samples[-1][0]:.0f} s")
+    shutil.rmtree(cache)
 
 
 def measure(folder: Path, told: dict, *, workers: int) -> None:
