@@ -25,7 +25,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 from samu_batch.locate import default_cache
 from samu_batch.mrc import read_header
 from samu_training import fidelity
-from samu_training.agreement import read_volume
+from samu_training.as_read import read_volume
 from samu_training.atoms import read_atoms
 from samu_training.pairs import read_pairs
 from samu_training.testset import make_map, read_testset
@@ -66,7 +66,7 @@ def measure(density: np.ndarray, truth: Truth, resolution: float) -> list[float]
 def real(data: Path) -> Iterable[list[float]]:
     """Measure the real pairs; their solvent is not theirs."""
     for pair in read_pairs(data):
-        volume, atoms = read_volume(pair.map, max_voxels=10**9), read_atoms(pair.model)
+        (volume, _), atoms = read_volume(pair.map), read_atoms(pair.model)
         positions = atoms.positions - np.array(volume.origin, np.float32)
         truth = fidelity.Truth.of(positions, atoms.numbers, shape=volume.shape, spacing=1.0)
         yield measure(volume.read(), truth, pair.resolution)
@@ -76,7 +76,7 @@ def simulated(data: Path) -> Iterable[list[float]]:
     """Measure the test set, with the resolution in front; where there is a mask, the solvent counts for nothing."""
     for frozen in read_testset():
         path, positions, numbers = make_map(frozen, data, default_cache() / "benchmark" / "maps")
-        volume = read_volume(path, max_voxels=10**9)
+        volume, _ = read_volume(path)
         truth = fidelity.Truth.of(positions, numbers, shape=volume.shape, spacing=1.0)
         found = measure(volume.read(), truth, frozen.resolution)
         yield [frozen.resolution, *found[:-1], found[-1] if frozen.mask == "none" else float("nan")]

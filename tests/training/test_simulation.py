@@ -11,7 +11,7 @@ from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
 from samu_training.data import Crops, as_the_product_reads, make_pair, turned
 from samu_training.density import gaussians, target_density
 from samu_training.recipe import draw_recipe
-from samu_training.simulate import _frequencies, _fsc, _noise
+from samu_training.simulate import _fsc, _noise, frequencies
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_noise_has_the_fsc_that_was_drawn(atoms):
     recipe = draw_recipe(rng)
     recipe = type(recipe)(**(vars(recipe) | {"spacing": 1.2, "resolution": 5.0, "falloff": 0.015, "noise_inside": 0.5}))
     shape = (64, 64, 64)
-    frequency = _frequencies(shape, recipe.spacing)
+    frequency = frequencies(shape, recipe.spacing)
     signal = fft.rfftn(gaussians(atoms.positions + 20, atoms.numbers, shape=shape, spacing=1.2, sigma=1.0))
     everywhere = np.ones(shape, bool)
     a, b = (signal + _noise(signal, everywhere, recipe, rng, frequency=frequency) for _ in range(2))

@@ -15,7 +15,7 @@ from samu_engines.network import SAMU_LITE, Network, NetworkConfig
 from samu_training import curves
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
-from samu_training.data import Crops
+from samu_training.data import Crops, Mixed
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings, note_structure
@@ -75,6 +75,17 @@ def test_torchio_changes_what_is_shown_and_follows_from_the_generator():
     assert all(a.shape == cube.shape and a.min() >= 0 and a.max() <= 1 for a in ones)
     changed = sum(not np.allclose(a, cube) for a in ones)
     assert 3 <= changed < 12  # each of three with probability 1/4: 0.58 of all
+
+
+def test_real_pairs_are_drawn_as_often_as_asked(tmp_path):
+    for name, value in (("simulated", 0.25), ("real", 0.5)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "00000.npy", np.full((2, 30, 30, 30), value, np.float16))
+    simulated, real = (Crops(tmp_path / name, edge=24) for name in ("simulated", "real"))
+    mixed, rng = Mixed(simulated, real, share=0.4), np.random.default_rng(0)
+    drawn = [mixed.draw(rng)[1].max() for _ in range(400)]
+    assert set(drawn) == {0.25, 0.5}
+    assert np.mean([value == 0.5 for value in drawn]) == pytest.approx(0.4, abs=0.06)
 
 
 def options(pairs, tmp_path, *more):

@@ -1,5 +1,6 @@
 """The judge on real pairs: which pairs count, how they are counted, and that no change is no gain."""
 
+import argparse
 import csv
 import importlib.util
 import json
@@ -76,6 +77,27 @@ def test_a_figure_that_could_not_be_had_is_no_gain_and_not_in_the_mean():
     assert found["better_maps"] == found["better_entries"] == [1, 2]
     assert found["mean_gain"] == pytest.approx(0.2)
     assert "4.50 -> -" in pairs.table(rows)
+
+
+def test_entries_that_were_held_out_are_judged_by_the_sibling_that_never_saw_them(monkeypatch, tmp_path):
+    """Each pair is judged once, by the model that is named for its entry; the rest by the model itself."""
+    asked = []
+
+    def judged(own, *, options, jobs, cache):
+        asked.append((options.model, [pair.name for pair in own]))
+        return [row(pair.name, pair.entry, 0.5, 0.6) for pair in own]
+
+    monkeypatch.setattr(pairs, "_judge_side_by_side", judged)
+    mine = [row(name, entry, 0, 0).pair for name, entry in (("a1", "EMD-1"), ("b", "EMD-2"), ("a2", "EMD-1"))]
+    (tmp_path / "sibling.onnx").touch()
+    parser = argparse.ArgumentParser()
+    siblings = pairs.read_held_out([f"EMD-1={tmp_path / 'sibling.onnx'}"], mine, parser)
+    rows = pairs.judge_all(mine, options=pairs.MapOptions(model="m"), jobs=1, cache=tmp_path, siblings=siblings)
+    assert asked == [("m", ["b"]), (str(tmp_path / "sibling.onnx"), ["a1", "a2"])]
+    assert [one.pair.name for one in rows] == ["a1", "a2", "b"]
+    for wrong in ("EMD-9=" + str(tmp_path / "sibling.onnx"), "EMD-1=missing.onnx", "EMD-1"):
+        with pytest.raises(SystemExit):
+            pairs.read_held_out([wrong], mine, parser)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cctbx") is None, reason="cctbx (extra evaluate) is missing")

@@ -6,17 +6,12 @@ least 0.65 in ChimeraX. The limits of coverage are ours: the paper gives none.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samu_batch._rust import Region
-from samu_batch.mrc import read_header
-from samu_batch.unpack import unpack_map
-from samu_batch.volume import ingest_map, model_grid, refuse_too_large, voxels_of
 from samu_training.density import gaussians
 
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ MARGIN = 3.0
 NEAR = 5.0
 """Angstrom from an atom within which density is explained by it."""
 MOST_SAMPLED = 200_000
-CHUNK, MEMORY = 64, 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +67,6 @@ class Limits:
         if not found.correlation >= self.correlation:
             return f"correlation: {found.correlation:.2f}"
         return None
-
-
-def read_volume(path: Path, *, max_voxels: int) -> Volume:
-    """Resample a map to 1 A in memory, as ``samu-batch enhance`` does (raises :class:`samu_batch.errors.SamuError`)."""
-    with tempfile.TemporaryDirectory(prefix="samu-dataset-") as scratch:
-        unpacked = unpack_map(read_header(path), Path(scratch))
-        header = unpacked.header
-        shape, _ = model_grid(header.shape, header.spacing, target=SPACING)
-        refuse_too_large(shape, spacing=SPACING, limit=max_voxels)
-        voxels = voxels_of(header, unpacked.path)
-        return ingest_map(voxels, None, header=header, spacing=SPACING, chunk=CHUNK, threads=1, memory=MEMORY)
 
 
 def compare(volume: Volume, atoms: Atoms, *, resolution: float, contour: float) -> Agreement:

@@ -13,6 +13,7 @@ factor (found per map against the model: an upper bound of that method), and enh
   made by other code than the maps that are trained on. Maps are compared with the 2 A target density (equation 1) on
   the model's grid of 1 A (:mod:`samu_training.fidelity`);
 - real: the pairs of :mod:`samu_training.pairs`, by phenix's own code. Needs ``pip install 'samu-batch[evaluate]'``.
+  Entries that a model was trained on are judged by siblings of it that were not: ``--held-out``.
 
 The gates at the end are those that a model has to pass; the last one is that of :mod:`samu_training.hallucination`.
 Test maps (about 300 MB) and figures are kept in ``--cache``.
@@ -47,7 +48,7 @@ from samu_batch.task import MapOptions, MapTask
 from samu_training import density, fidelity
 from samu_training._benchmark_table import empty_gate, gates, real_table, simulated_table
 from samu_training.hallucination import trials
-from samu_training.pairs import judge_all, read_pairs
+from samu_training.pairs import add_held_out, judge_all, read_held_out, read_pairs
 from samu_training.testset import FrozenMap, make_map, read_testset
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m samu_training.benchmark", description="Judge models.")
     parser.add_argument("--model", action="append", help="name, or path of a sidecar or ONNX file; may be repeated")
     parser.add_argument("--jobs", type=int, default=2, help="maps at a time")
+    add_held_out(parser)
     parser.add_argument("--cache", type=Path, default=default_cache() / "benchmark")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
@@ -138,13 +140,12 @@ def main() -> None:
         parser.error("SAMU_DATA does not name a folder of real maps and structures")
     data, began = Path(os.environ["SAMU_DATA"]), time.perf_counter()
     models = [str(Path(model).absolute()) if Path(model).exists() else model for model in chosen.model or model_names()]
+    pairs = read_pairs(data)
+    siblings = read_held_out(chosen.held_out, pairs, parser)
     simulated = judge_all_simulated(read_testset(), models=models, data=data, cache=chosen.cache, jobs=chosen.jobs)
     threads = max(1, cores() // chosen.jobs)
-    pairs, pair_cache = read_pairs(data), default_cache() / "pairs"
-    real = {
-        model: judge_all(pairs, options=MapOptions(model=model, threads=threads), jobs=chosen.jobs, cache=pair_cache)
-        for model in models
-    }
+    judge = functools.partial(judge_all, pairs, jobs=chosen.jobs, cache=default_cache() / "pairs", siblings=siblings)
+    real = {model: judge(options=MapOptions(model=model, threads=threads)) for model in models}
     judged = {
         model: [*gates(model, simulated, real[model]), empty_gate(trials(load_engine(model)))] for model in models
     }

@@ -18,9 +18,9 @@ import mrcfile
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from samu_batch import _rust
-from samu_batch.mrc import read_header
-from samu_batch.volume import ingest_map, model_grid, voxels_of
+from samu_batch.files import writing_aside
+from samu_batch.volume import model_grid
+from samu_training.as_read import PERCENTILE, SPACING, read_normalised
 from samu_training.atoms import is_test, load_atoms
 from samu_training.density import target_density
 from samu_training.recipe import draw_recipe
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 
     Augmentation = Callable[[NDArray[np.float32], Generator], NDArray[np.float32]]
 
-SPACING = 1.0
-PERCENTILE = 99.9
-MEMORY = 1 << 30
-CHUNK = 50
 OVERHANG = 10
 """Voxels by which a crop may reach over the box, where there are zeros as in the cubes of a whole map."""
 ON_MOLECULE = 0.75
@@ -56,11 +52,7 @@ def as_the_product_reads(density: NDArray[np.float32], *, spacing: float) -> NDA
     with tempfile.NamedTemporaryFile(suffix=".mrc") as file:
         with mrcfile.new(file.name, data=density, overwrite=True) as stored:
             stored.voxel_size = spacing
-        header = read_header(file.name)
-        voxels = voxels_of(header)
-        scale = _rust.percentile(voxels, PERCENTILE, threads=1)
-        volume = ingest_map(voxels, None, header=header, spacing=SPACING, chunk=CHUNK, threads=1, memory=MEMORY)
-        return volume.read() / np.float32(scale)
+        return read_normalised(Path(file.name))[0]
 
 
 def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
@@ -107,12 +99,16 @@ def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool) -
         atoms = structures[number % len(structures) if test else rng.integers(len(structures))]
         start = time.monotonic()
         pair = make_pair(atoms, rng)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.save(file, pair)
-        partial.rename(path)
-        note_structure(folder, path.name, atoms.name if pair[1].any() else "")
+        save_pair(path, pair, structure=atoms.name if pair[1].any() else "")
         print(f"{path.name} {atoms.name} {pair.shape[1:]} {time.monotonic() - start:.1f} s", flush=True)
+
+
+def save_pair(path: Path, pair: NDArray[np.float16], *, structure: str) -> None:
+    """Write a pair whole, and note which structure it shows (none: an empty name)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_aside(path) as partial, partial.open("wb") as file:
+        np.save(file, pair)
+    note_structure(path.parent, path.name, structure)
 
 
 class Crops:
@@ -175,6 +171,19 @@ class Crops:
         if name not in self._pairs:
             self._pairs[name] = np.load(self._folder / name, mmap_mode="r")
         return self._pairs[name]
+
+
+class Mixed:
+    """Crops of two folders, of the second with a given probability."""
+
+    def __init__(self, crops: Crops, others: Crops, *, share: float) -> None:
+        self._crops = crops
+        self._others = others
+        self._share = share
+
+    def draw(self, rng: Generator) -> list[NDArray[np.float32]]:
+        """Return what :meth:`Crops.draw` does."""
+        return (self._others if rng.random() < self._share else self._crops).draw(rng)
 
 
 def turned(crop: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

@@ -27,8 +27,9 @@ from samu_batch.emdb import DEFAULT_MIRRORS
 from samu_batch.errors import SamuError
 from samu_batch.fetch import is_server
 from samu_batch.files import writing_aside
-from samu_training.agreement import Limits, compare, read_volume
+from samu_training.agreement import Limits, compare
 from samu_training.archive import MODEL_MIRRORS, Archive
+from samu_training.as_read import MAX_VOXELS, read_volume
 from samu_training.atoms import read_atoms
 from samu_training.chains import identity, refuse_model, sequences
 from samu_training.tables import COLUMNS, read_table
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 MOST_IDENTICAL = 0.30
 RESOLUTION_ROUNDING = 0.06
 """Angstrom between the table's resolution and the archive's: the paper gives some with one digit."""
-MAX_VOXELS = 512_000_000
 
 
 class RefusedError(Exception):
@@ -120,7 +120,7 @@ def judge(row: TableRow, archive: Archive, *, limits: Limits, max_voxels: int) -
     if metadata.contour is None:
         raise RefusedError("coverage: the archive gives no contour level")
     path = archive.map(row.emdb_id)
-    volume = read_volume(path, max_voxels=max_voxels)
+    volume, _ = read_volume(path, max_voxels=max_voxels)
     found = compare(volume, atoms, resolution=resolution, contour=metadata.contour)
     if reason := limits.refuse(found):
         raise RefusedError(reason)

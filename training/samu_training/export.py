@@ -22,7 +22,7 @@ from onnxscript import optimizer
 from samu_batch.golden import Golden
 from samu_engines.graph import OPSET, check_graph
 from samu_engines.network import CONFIGS, Network, NetworkConfig
-from samu_training.data import PERCENTILE, SPACING
+from samu_training.as_read import PERCENTILE, SPACING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 BETA = 0.1
 DENSITY_WEIGHT = 5.0
-SHELL_WEIGHT = 1.0
+SHELL_WEIGHT = 0.5
 FINEST = 2.5
 """Angstrom (voxels): shells beyond hold nothing that maps at 3 to 9 A can show."""
 PRESENT = 0.05

@@ -7,6 +7,8 @@
     python -m samu_training.pairs --model identity                  what resampling alone does
     python -m samu_training.pairs --grid model                      both maps on the model's grid of 1 A
     python -m samu_training.pairs --only 3j06 --only 5ly6 --json    some maps; everything as JSON
+    python -m samu_training.pairs --held-out EMD-3240,EMD-5778=sibling.onnx    judge those entries by a sibling of the
+                                                                    model, which was trained without them
 
 SAMU_DATA names the folder of real maps, with its ``manifest.csv``. Taken are the pairs from 3.3 to 8 A whose model was
 not docked by us and sits in the density (``pair_check`` neither weak nor failed), and whose resolution is known. Each
@@ -38,8 +40,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from samu_batch import _cctbx
@@ -56,7 +59,7 @@ from samu_training import _pair_figures
 from samu_training._pair_table import Row, spelled, summary, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from samu_batch.engine import Engine
     from samu_training._pair_table import Figures
@@ -82,7 +85,7 @@ def read_pairs(data: Path, *, only: Sequence[str] = ()) -> list[RealPair]:
     pairs = [
         RealPair(
             name=Path(row["file"]).name.split(".")[0],
-            entry=row["emdb_id"] or row["pdb_id"],
+            entry=entry_of(row),
             resolution=float(row["resolution"]),
             map=data / row["file"],
             model=data / row["paired_with"],
@@ -93,11 +96,20 @@ def read_pairs(data: Path, *, only: Sequence[str] = ()) -> list[RealPair]:
     return sorted(chosen, key=lambda pair: pair.map.stat().st_size, reverse=True)
 
 
+def entry_of(row: dict[str, str]) -> str:
+    """Return which entry a row of the manifest belongs to."""
+    return row["emdb_id"] or row["pdb_id"]
+
+
+def is_paired(row: dict[str, str]) -> bool:
+    """Whether a row's map has a model that was not docked by us and sits in the density."""
+    docked = "docked" in row["paired_with"] + row["note"]
+    return bool(row["paired_with"]) and not docked and row["pair_check"].startswith("pair")
+
+
 def _counts(row: dict[str, str]) -> bool:
-    if not row["resolution"] or not row["paired_with"] or "docked" in row["paired_with"] + row["note"]:
-        return False
     low, high = RESOLUTIONS
-    return low <= float(row["resolution"]) <= high and row["pair_check"].startswith("pair")
+    return is_paired(row) and bool(row["resolution"]) and low <= float(row["resolution"]) <= high
 
 
 def judge(pair: RealPair, engine: Engine, *, options: MapOptions, cache: Path) -> Row:
@@ -149,8 +161,25 @@ def figures_of(map_path: Path, pair: RealPair, *, cache: Path, sharpen: bool) ->
     return figures
 
 
-def judge_all(pairs: Sequence[RealPair], *, options: MapOptions, jobs: int, cache: Path) -> list[Row]:
-    """Judge pairs side by side, each job with its own engine."""
+def judge_all(
+    pairs: Sequence[RealPair],
+    *,
+    options: MapOptions,
+    jobs: int,
+    cache: Path,
+    siblings: Mapping[str, str] = MappingProxyType({}),
+) -> list[Row]:
+    """Judge pairs by a model, those of some entries by a sibling of it that was trained without them."""
+    rows = []
+    for model in dict.fromkeys([options.model, *siblings.values()]):
+        own = [pair for pair in pairs if siblings.get(pair.entry, options.model) == model]
+        if own:
+            rows += _judge_side_by_side(own, options=replace(options, model=model), jobs=jobs, cache=cache)
+    return sorted(rows, key=lambda row: row.pair.name)
+
+
+def _judge_side_by_side(pairs: Sequence[RealPair], *, options: MapOptions, jobs: int, cache: Path) -> list[Row]:
+    """Judge pairs by one model, each job with its own engine."""
     engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
     for _ in range(jobs):
         engines.put(load_engine(options.model, engine=options.engine, threads=options.threads))
@@ -163,8 +192,27 @@ def judge_all(pairs: Sequence[RealPair], *, options: MapOptions, jobs: int, cach
             engines.put(mine)
 
     with ThreadPoolExecutor(jobs) as pool:
-        rows = list(pool.map(one, pairs))
-    return sorted(rows, key=lambda row: row.pair.name)
+        return list(pool.map(one, pairs))
+
+
+def add_held_out(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names siblings."""
+    words = "ENTRY[,ENTRY]=MODEL"
+    parser.add_argument(
+        "--held-out", action="append", default=[], metavar=words, help="judge these by a model trained without them"
+    )
+
+
+def read_held_out(words: Sequence[str], pairs: Sequence[RealPair], parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the model of each entry that was held out."""
+    siblings: dict[str, str] = {}
+    known = {pair.entry for pair in pairs}
+    for word in words:
+        entries, separator, model = word.partition("=")
+        if not separator or not Path(model).exists() or not known.issuperset(entries.split(",")):
+            parser.error(f"--held-out {word}: not ENTRY[,ENTRY]=MODEL with a file and entries of {sorted(known)}")
+        siblings |= dict.fromkeys(entries.split(","), str(Path(model).absolute()))
+    return siblings
 
 
 def main() -> None:
@@ -175,6 +223,7 @@ def main() -> None:
     parser.add_argument("--grid", choices=["input", "model"], default="input", help="compare on this grid")
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="maps whose name has WORD")
     parser.add_argument("--jobs", type=int, default=2, help="maps at a time")
+    add_held_out(parser)
     parser.add_argument("--cache", type=Path, default=default_cache() / "pairs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
@@ -186,7 +235,8 @@ def main() -> None:
         parser.error("no pair is left")
     threads = max(1, cores() // chosen.jobs)
     options = MapOptions(model=chosen.model, engine=chosen.engine, grid=chosen.grid, threads=threads)
-    rows = judge_all(pairs, options=options, jobs=chosen.jobs, cache=chosen.cache)
+    siblings = read_held_out(chosen.held_out, pairs, parser)
+    rows = judge_all(pairs, options=options, jobs=chosen.jobs, cache=chosen.cache, siblings=siblings)
     seconds = time.perf_counter() - began
     if chosen.json:
         listed = [

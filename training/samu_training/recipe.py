@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 Mask = Literal["none", "soft", "hard", "threshold"]
+Belt = Literal["none", "lumps", "slab", "micelle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,10 @@ class Recipe:
         share of unmodelled atoms (waters, ions, ligands) at the molecule.
     solvent, solvent_b
         Density of the bulk solvent, as a share of the molecule's mean, and how fast it fades into it.
-    belt, noise_inside, drift
-        Strengths of unmodelled density around the molecule, of additional noise inside, of slow background.
+    belt, belt_density
+        What surrounds the molecule that no model explains, and its density over the molecule's mean.
+    noise_inside, drift
+        Strengths of additional noise inside, of slow background.
     contrast
         By what share coarse features, below a tenth of an angstrom inverse, are stronger than atoms alone make them.
     sharpening, amplitudes, lowpass, weighted
@@ -57,7 +60,8 @@ class Recipe:
     strays: float
     solvent: float
     solvent_b: float
-    belt: float
+    belt: Belt
+    belt_density: float
     noise_inside: float
     drift: float
     contrast: float
@@ -73,6 +77,8 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
     """Draw a map's recipe."""
     resolution = rng.uniform(lowest, highest)
     b_factor = rng.uniform(3.0, 16.0) * resolution**2
+    belts: tuple[Belt, ...] = ("none", "lumps", "slab", "micelle")
+    belt = belts[rng.choice(4, p=(0.45, 0.12, 0.08, 0.35))]
     masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
     return Recipe(
         resolution=resolution,
@@ -89,7 +95,8 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         strays=rng.uniform(0, 0.05),
         solvent=rng.uniform(0, 0.5),
         solvent_b=rng.uniform(20, 200),
-        belt=rng.uniform(0.1, 0.7) * (rng.random() < 0.35),
+        belt=belt,
+        belt_density=rng.uniform(0.15, 0.75) * (2 if belt == "micelle" else 1),
         noise_inside=rng.uniform(0, 0.6),
         drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
         contrast=rng.uniform(-0.3, 2.5),

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from samu_training.as_seen import as_seen, b_factors
+from samu_training.belt import belt
 from samu_training.density import gaussians
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def simulate_map(
 
     Without ``molecule`` all is there but the atoms: noise and unmodelled density.
     """
-    frequency = _frequencies(shape, recipe.spacing)
+    frequency = frequencies(shape, recipe.spacing)
     blur = gaussians(positions, numbers, shape=shape, spacing=recipe.spacing, sigma=MOLECULE_SIGMA)
     inside = blur > 0.25 * np.percentile(blur[blur > 0.01 * blur.max()], 50)
     b = b_factors(positions, recipe, rng) + recipe.side_b * reach
@@ -81,15 +82,37 @@ def simulate_map(
         * fft.rfftn(inside.astype(np.float32))
         * np.exp(-0.25 * (recipe.b_factor + recipe.solvent_b) * frequency**2)
     )
-    spectrum = molecule * signal + fft.rfftn(_belt(inside, blur, recipe, rng))
+    spectrum = molecule * signal + fft.rfftn(belt(inside, float(blur[inside].mean()), recipe, rng))
+    return observed(spectrum, signal, inside, recipe, rng)
+
+
+def observed(
+    spectrum: NDArray[np.complex64],
+    signal: NDArray[np.complex64],
+    inside: NDArray[np.bool_],
+    recipe: Recipe,
+    rng: Generator,
+) -> Volume:
+    """Return what a reconstruction shows: with noise, filtered and masked, float32 (D, H, W).
+
+    Parameters
+    ----------
+    spectrum, signal
+        Transforms of all that is there, and of the molecule alone, by which the noise is measured.
+    inside
+        Where the molecule is, (D, H, W).
+    recipe, rng
+        What was drawn; for the noise and what is drawn with it.
+    """
+    frequency = frequencies(inside.shape, recipe.spacing)
     spectrum = spectrum + _noise(signal, inside, recipe, rng, frequency=frequency)
     spectrum *= _filter(recipe, rng)(frequency)
-    density = fft.irfftn(spectrum, s=shape).astype(np.float32)
-    density += recipe.drift * density[inside].mean() * _waves(shape, recipe.spacing, rng, shortest=40.0)
+    density = fft.irfftn(spectrum, s=inside.shape).astype(np.float32)
+    density += recipe.drift * density[inside].mean() * _waves(inside.shape, recipe.spacing, rng, shortest=40.0)
     return _masked(density, inside, recipe)
 
 
-def _frequencies(shape: tuple[int, int, int], spacing: float) -> Volume:
+def frequencies(shape: tuple[int, ...], spacing: float) -> Volume:
     """1/angstrom of each coefficient of a real transform."""
     z, y = (fft.fftfreq(n, spacing) for n in shape[:2])
     x = fft.rfftfreq(shape[2], spacing)
@@ -119,24 +142,6 @@ def _signal(
         part = gaussians(positions[some], weight[some], shape=shape, spacing=recipe.spacing, sigma=sigma)
         total += fft.rfftn(part) * np.exp(-0.25 * (level - narrowest) * frequency**2)
     return total
-
-
-def _belt(inside: NDArray[np.bool_], blur: Volume, recipe: Recipe, rng: Generator) -> Volume:
-    """Unmodelled density around the molecule: detergent, lipid, disordered parts."""
-    if recipe.belt == 0:
-        return np.zeros_like(blur)
-    near = gaussian_filter(inside.astype(np.float32), rng.uniform(4, 9) / recipe.spacing)
-    field = gaussian_filter(rng.normal(size=blur.shape).astype(np.float32), rng.uniform(2.5, 6) / recipe.spacing)
-    lumps = np.maximum(0, field / field.std() - rng.uniform(-0.5, 1.2))
-    where = np.where(inside, 0, np.minimum(1, 4 * near))
-    if rng.random() < 0.5:  # a belt around the middle, across a random axis
-        axis = rng.normal(size=3)
-        axis /= np.linalg.norm(axis)
-        height = sum(a * c for a, c in zip(axis, np.ogrid[tuple(slice(n) for n in blur.shape)], strict=True))
-        thickness = rng.uniform(12, 20) / recipe.spacing
-        where = where * (np.abs(height - height[inside].mean() + rng.normal() * 8) < thickness)
-    belt: Volume = (recipe.belt * blur[inside].mean() * lumps * where).astype(np.float32)
-    return belt
 
 
 def _noise(

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from samu_training.data import Crops
+    from samu_training.data import Crops, Mixed
     from samu_training.processes import Processes
 
 
 class _Numbered(Dataset):  # type: ignore[misc]
     """Crops by number: ``seed`` and number are all that is drawn from."""
 
-    def __init__(self, crops: Crops, seed: int) -> None:
+    def __init__(self, crops: Crops | Mixed, seed: int) -> None:
         self._crops = crops
         self._seed = seed
 
@@ -44,7 +44,7 @@ class _Share(Sampler):  # type: ignore[misc]
             yield from range(start, start + self._batch)
 
 
-def batches(crops: Crops, chosen: Namespace, processes: Processes, *, first: int) -> Iterator[list[Tensor]]:
+def batches(crops: Crops | Mixed, chosen: Namespace, processes: Processes, *, first: int) -> Iterator[list[Tensor]]:
     """Yield the batches of a process from step ``first`` on.
 
     Each is source and target, (N, 1, E, E, E), and (N, 800, 512) embeddings where the crops have them.

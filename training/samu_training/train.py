@@ -25,7 +25,7 @@ from torch.nn import functional
 from samu_engines.network import CONFIGS, Network
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
-from samu_training.data import Crops
+from samu_training.data import Crops, Mixed
 from samu_training.losses import correlation, density_loss, near_density
 from samu_training.processes import Processes
 from samu_training.stream import batches
@@ -110,13 +110,18 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
 
 
 def _stream(chosen: Namespace, processes: Processes, *, first: int) -> Iterator[list[Tensor]]:
-    crops = Crops(
-        chosen.pairs,
+    simulated = _crops(chosen, chosen.pairs)
+    crops = Mixed(simulated, _crops(chosen, chosen.real), share=chosen.real_share) if chosen.real else simulated
+    return batches(crops, chosen, processes, first=first)
+
+
+def _crops(chosen: Namespace, pairs: Path) -> Crops:
+    return Crops(
+        pairs,
         edge=chosen.edge,
         augment=torchio_augmentation() if chosen.augment == "torchio" else None,
-        embeddings=Embeddings(chosen.embeddings, pairs=chosen.pairs) if chosen.embeddings else None,
+        embeddings=Embeddings(chosen.embeddings, pairs=pairs) if chosen.embeddings else None,
     )
-    return batches(crops, chosen, processes, first=first)
 
 
 def _used(chosen: Namespace, progress: Progress) -> float:

@@ -42,6 +42,8 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("network", nargs="?", choices=CONFIGS)
     add("--config", type=Path, help="TOML file of options, such as configs/paper.toml")
     add("--pairs", type=Path, required=True, help="folder of training pairs")
+    add("--real", type=Path, help="folder of pairs of real maps (samu_training.real), mixed in")
+    add("--real-share", type=float, default=0.4, help="of the crops that are drawn from --real")
     add("--validation", type=Path, required=True, help="folder of pairs of other structures")
     add("--embeddings", type=Path, help="folder of structural embeddings of the training pairs")
     add("--run", type=Path, required=True)

@@ -1,0 +1,86 @@
+"""Real maps and models become the pairs that simulated ones are."""
+
+import csv
+import subprocess
+import sys
+
+import mrcfile
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+gemmi = pytest.importorskip("gemmi")
+pytest.importorskip("scipy")
+
+from samu_training.data import Crops
+from samu_training.density import gaussians
+from samu_training.real import degraded, real_pair
+
+ORIGIN = np.array([-14.0, 7.0, 21.0])  # ZYX
+
+
+@pytest.fixture
+def entry(tmp_path):
+    """A map of 1.3 A whose first voxel lies elsewhere, and the model in it."""
+    positions = np.random.default_rng(2).uniform(12, 40, (500, 3)).astype(np.float32)
+    density = gaussians(positions, np.full(500, 6.0, np.float32), shape=(40, 42, 44), spacing=1.3, sigma=1.6)
+    with mrcfile.new(tmp_path / "map.mrc") as mrc:
+        mrc.set_data(density)
+        mrc.voxel_size = 1.3
+        mrc.header.origin = tuple(ORIGIN[::-1])
+    return tmp_path / "map.mrc", _written(positions + ORIGIN, tmp_path / "model.pdb")
+
+
+def _written(positions, path):
+    structure, chain = gemmi.Structure(), gemmi.Chain("A")
+    structure.add_model(gemmi.Model(1))
+    for number, (z, y, x) in enumerate(positions):
+        residue, atom = gemmi.Residue(), gemmi.Atom()
+        residue.name, residue.seqid = "GLY", gemmi.SeqId(number + 1, " ")
+        atom.name, atom.element, atom.pos = "CA", gemmi.Element("C"), gemmi.Position(x, y, z)
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    structure[0].add_chain(chain)
+    structure.write_pdb(str(path))
+    return path
+
+
+def test_a_real_map_lies_on_the_target_of_its_model(entry):
+    source, target = real_pair(*entry).astype(np.float64)
+    assert source.shape == target.shape == (52, 55, 57)
+    assert np.percentile(target[target > 0], 99.9) == pytest.approx(1, abs=0.03)
+    correlation = np.fft.ifftn(np.fft.fftn(source) * np.fft.fftn(target).conj()).real
+    assert np.unravel_index(correlation.argmax(), correlation.shape) == (0, 0, 0)
+    # The map is the same atoms, more blurred.
+    assert np.corrcoef(source.ravel(), target.ravel())[0, 1] > 0.6
+
+
+def test_a_degraded_map_shows_less_of_the_same(entry):
+    """It stays in its place and on its grid, and what it holds beyond the drawn resolution is gone."""
+    pair = real_pair(*entry)
+    source, target = degraded(pair, 4.0, np.random.default_rng(3)).astype(np.float64)
+    shown = pair.astype(np.float64)[:, : source.shape[0], : source.shape[1], : source.shape[2]]
+    assert target.shape == source.shape
+    assert all(n % 2 == 0 for n in source.shape)
+    before, after = (np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in ((shown[0], shown[1]), (source, target)))
+    assert 0.2 < after < before
+    correlation = np.fft.ifftn(np.fft.fftn(source) * np.fft.fftn(target).conj()).real
+    assert np.unravel_index(correlation.argmax(), correlation.shape) == (0, 0, 0)
+
+
+def test_a_model_elsewhere_is_refused(entry, tmp_path):
+    away = _written(np.full((3, 3), 500.0), tmp_path / "away.pdb")
+    with pytest.raises(ValueError, match="lies outside"):
+        real_pair(entry[0], away)
+
+
+def test_what_was_accepted_becomes_a_folder_of_pairs(entry, tmp_path):
+    with (tmp_path / "accepted.csv").open("w", newline="") as file:
+        rows = [["pdb_id", "emdb_id", "resolution", "map", "model"], ["1abc", "EMD-1", "4.1", *entry]]
+        csv.writer(file).writerows(rows)
+    command = ["-m", "samu_training.real", tmp_path / "pairs", "--accepted", tmp_path / "accepted.csv"]
+    subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True)
+    assert (tmp_path / "pairs" / "structures.csv").read_text() == "EMD-1_1abc.npy,model\n"
+    source, target = Crops(tmp_path / "pairs", edge=32).batch(np.random.default_rng(0), 2)
+    assert source.any()
+    assert target.any()
