@@ -88,7 +88,8 @@ def _workers(now: Snapshot, *, most: int) -> list[str]:
     if len(lines) > most:
         lines[most - 1 :] = [f"… and {len(lines) - most + 1} more workers"]
     idle = len(now.workers) - len(busy)
-    return [*lines, f"{idle} workers have nothing to do"] if busy and idle else lines
+    nothing = "1 worker has nothing to do" if idle == 1 else f"{idle} workers have nothing to do"
+    return [*lines, nothing] if busy and idle else lines
 
 
 def _move_logs(before: TextIO, after: TextIO) -> None:
