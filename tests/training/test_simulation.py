@@ -8,7 +8,7 @@ fft = pytest.importorskip("scipy.fft")
 
 from samu_training.as_seen import as_seen
 from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
-from samu_training.data import Crops, as_the_product_reads, make_pair, turned
+from samu_training.data import Crops, as_the_product_reads, longest_first, make_pair, turned
 from samu_training.density import gaussians, target_density
 from samu_training.recipe import draw_recipe
 from samu_training.simulate import _fsc, _noise, frequencies
@@ -101,6 +101,19 @@ def test_the_24_turns_are_proper():
     mirrored = np.ascontiguousarray(corner[:, ::-1])
     assert len(seen) == 24
     assert mirrored.tobytes() not in seen
+
+
+def test_long_crops_are_turned_to_their_long_axis_and_never_mirrored(tmp_path):
+    corner = np.zeros((1, 3, 5, 3), np.float32)
+    corner[0, 0, 0, 1], corner[0, 0, 4, 0], corner[0, 1, 0, 0] = 1, 2, 3  # chiral
+    rng = np.random.default_rng(0)
+    seen = {longest_first(turned(corner, rng)).tobytes() for _ in range(400)}
+    assert len(seen) == 8  # those of the 24 that leave the long axis along the first
+    mirrored = np.ascontiguousarray(corner[:, ::-1])
+    assert longest_first(mirrored).tobytes() not in seen
+    np.save(tmp_path / "00000.npy", np.random.default_rng(1).random((2, 40, 44, 48)).astype(np.float16))
+    crops = Crops(tmp_path, edge=24, longer=12)
+    assert {crops.draw(rng)[0].shape for _ in range(12)} == {(1, 36, 24, 24)}
 
 
 def test_crops_may_reach_over_the_box(tmp_path):

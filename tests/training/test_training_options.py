@@ -16,10 +16,11 @@ from samu_training import curves
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops, Mixed
+from samu_training.losses import disagreement
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings, note_structure
-from samu_training.train import Step
+from samu_training.train import Step, _in_two
 from samu_training.train_options import parse_options
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -75,6 +76,23 @@ def test_torchio_changes_what_is_shown_and_follows_from_the_generator():
     assert all(a.shape == cube.shape and a.min() >= 0 and a.max() <= 1 for a in ones)
     changed = sum(not np.allclose(a, cube) for a in ones)
     assert 3 <= changed < 12  # each of three with probability 1/4: 0.58 of all
+
+
+def test_two_cubes_agree_on_what_both_show():
+    """Of a long crop both halves show the same voxels; what is compared of them is what inference would keep."""
+    long = torch.rand(2, 1, 36, 24, 24)
+    cubes, targets = _in_two([long, 2 * long], 24)
+    assert cubes.shape == (4, 1, 24, 24, 24)
+    assert torch.equal(targets, 2 * cubes)
+    first, second = cubes.chunk(2)
+    wide = torch.rand(2, 1, 48, 32, 32)
+    assert disagreement(wide[:, :, :32], wide[:, :, 16:], shift=16) == 0
+    elsewhere = wide[:, :, 16:].clone()
+    elsewhere[:, :, :7], elsewhere[:, :, 9:], elsewhere[..., :7] = 9, 9, 9
+    assert disagreement(wide[:, :, :32], elsewhere, shift=16) == 0
+    elsewhere[0, 0, 8, 20, 20] += 1
+    assert disagreement(wide[:, :, :32], elsewhere, shift=16) == pytest.approx(1 / (2 * 2 * 18 * 18))
+    assert torch.equal(first[:, :, 12:], second[:, :, :12])
 
 
 def test_real_pairs_are_drawn_as_often_as_asked(tmp_path):

@@ -54,9 +54,9 @@ def _micelle(inside: NDArray[np.bool_], recipe: Recipe, rng: Generator) -> Volum
     # Heads lie within a few angstrom of the outer surface.
     at_surface = np.clip((radius - 1) * min(half, reach) / heads + 1, 0, 1)
     ring = (radius < 1) * ~inside * (tails + (1 - tails) * at_surface)
-    texture = gaussian_filter(rng.normal(size=inside.shape).astype(np.float32), rng.uniform(0.7, 2.5) / recipe.spacing)
-    ring = ring * (1 + rng.uniform(0.1, 0.9) * texture / texture.std())
-    smear = np.sqrt(rng.uniform(0.7, 2) * recipe.b_factor / (8 * np.pi**2))
+    texture = gaussian_filter(rng.normal(size=inside.shape).astype(np.float32), rng.uniform(0.5, 2.0) / recipe.spacing)
+    ring = ring * (1 + rng.uniform(0.2, 1.5) * texture / texture.std())
+    smear = np.sqrt(rng.uniform(0.7, 1.6) * recipe.b_factor / (8 * np.pi**2))
     smeared: Volume = gaussian_filter(ring.astype(np.float32), smear / recipe.spacing)
     return smeared
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     Augmentation = Callable[[NDArray[np.float32], Generator], NDArray[np.float32]]
 
-OVERHANG = 10
-"""Voxels by which a crop may reach over the box, where there are zeros as in the cubes of a whole map."""
+OVERHANG = 0.75
+"""Share of its edge by which a crop may reach over the box: of a map's last cubes most lies there, and is zero."""
 ON_MOLECULE = 0.75
 """Share of the crops whose centre is a voxel with target density."""
 LEAST_CORRELATION = 0.25
@@ -112,13 +112,23 @@ def save_pair(path: Path, pair: NDArray[np.float16], *, structure: str) -> None:
 
 
 class Crops:
-    """Random crops of the pairs in a folder; pairs that arrive while training goes on are used as they come."""
+    """Random crops of the pairs in a folder; pairs that arrive while training goes on are used as they come.
+
+    Crops are cubes of ``edge`` voxels, and ``longer`` than that along their first axis.
+    """
 
     def __init__(
-        self, folder: Path, *, edge: int, augment: Augmentation | None = None, embeddings: Embeddings | None = None
+        self,
+        folder: Path,
+        *,
+        edge: int,
+        longer: int = 0,
+        augment: Augmentation | None = None,
+        embeddings: Embeddings | None = None,
     ) -> None:
         self._folder = folder
         self._edge = edge
+        self._longer = longer
         self._augment = augment
         self._embeddings = embeddings
         self._pairs: dict[str, NDArray[np.float16]] = {}
@@ -137,11 +147,14 @@ class Crops:
 
     def _crop(self, name: str, rng: Generator) -> NDArray[np.float32]:
         pair = self._load(name)
-        start = self._start(pair, rng)
-        box = [slice(max(0, s), max(0, min(n, s + self._edge))) for s, n in zip(start, pair.shape[1:], strict=True)]
+        shape = np.full(3, self._edge)
+        if self._longer:
+            shape[rng.integers(3)] += self._longer
+        start = self._start(pair, shape, rng)
+        box = [slice(max(0, s), max(0, min(n, s + e))) for s, n, e in zip(start, pair.shape[1:], shape, strict=True)]
         inside = pair[(slice(None), *box)].astype(np.float32)
         padding = [
-            (b.start - s, self._edge - (b.start - s) - (b.stop - b.start)) for b, s in zip(box, start, strict=True)
+            (b.start - s, e - (b.start - s) - (b.stop - b.start)) for b, s, e in zip(box, start, shape, strict=True)
         ]
         crop = np.pad(inside, [(0, 0), *padding])
         crop[0] *= rng.uniform(*BRIGHTNESS)
@@ -149,17 +162,17 @@ class Crops:
         if self._augment is not None:
             crop[:1] = self._augment(crop[:1], rng)
         crop[crop < 1e-6] = 0
-        return turned(crop, rng)
+        return longest_first(turned(crop, rng))
 
-    def _start(self, pair: NDArray[np.float16], rng: Generator) -> NDArray[np.int64]:
-        shape = np.array(pair.shape[1:])
+    def _start(self, pair: NDArray[np.float16], shape: NDArray[np.int64], rng: Generator) -> NDArray[np.int64]:
+        whole = np.array(pair.shape[1:])
         if rng.random() < ON_MOLECULE:
             for _ in range(40):
-                centre = rng.integers(shape)
+                centre = rng.integers(whole)
                 if pair[1][tuple(centre)] > 0.05:
-                    return np.asarray(centre - rng.integers(self._edge // 4, 3 * self._edge // 4, 3))
-        highest = np.maximum(shape - self._edge + OVERHANG, -OVERHANG)
-        return np.asarray(rng.integers(-OVERHANG, highest + 1))
+                    return np.asarray(centre - rng.integers(shape // 4, 3 * shape // 4))
+        overhang = (OVERHANG * shape).astype(int)
+        return np.asarray(rng.integers(-overhang, np.maximum(whole - shape + overhang, -overhang) + 1))
 
     def _names(self) -> list[str]:
         names = sorted(path.name for path in self._folder.glob("*.npy"))
@@ -195,6 +208,12 @@ def turned(crop: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
         flips[0] ^= 1
     crop = crop.transpose(0, *(axes + 1))
     return np.ascontiguousarray(crop[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))])
+
+
+def longest_first(crop: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn the longest axis of (C, D, H, W) to the front; a cyclic change of axes is a rotation, no mirror."""
+    axes = 1 + (np.argmax(crop.shape[1:]) + np.arange(3)) % 3
+    return np.ascontiguousarray(crop.transpose(0, *axes))
 
 
 def main() -> None:

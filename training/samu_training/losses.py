@@ -12,6 +12,8 @@ SHELL_WEIGHT = 0.5
 FINEST = 2.5
 """Angstrom (voxels): shells beyond hold nothing that maps at 3 to 9 A can show."""
 PRESENT = 0.05
+HALO = 7
+"""Voxels at a cube's faces that are not used at inference."""
 FLOOR = 1e-3
 """Standard deviation below which a crop counts as empty: its correlation says nothing."""
 
@@ -69,6 +71,22 @@ def density_loss(enhanced: Tensor, target: Tensor) -> Tensor:
     window = functional.avg_pool3d(molecule, 5, stride=1, padding=2) * _taper(target)
     lost = 1 - shell_correlation(enhanced, target, window)
     return DENSITY_WEIGHT * near + unlike.mean() + SHELL_WEIGHT * lost.mean()
+
+
+def disagreement(first: Tensor, second: Tensor, *, shift: int) -> Tensor:
+    """Return the mean difference of what a network says of the same voxels in two cubes.
+
+    Parameters
+    ----------
+    first, second
+        Enhanced cubes, (N, 1, E, E, E); the second begins ``shift`` voxels later along the third axis. Compared is
+        what is used of both at inference, ``HALO`` voxels inside.
+    """
+    edge = first.shape[2]
+    inner = slice(HALO, edge - HALO)
+    one = first[:, :, shift + HALO : edge - HALO, inner, inner]
+    other = second[:, :, HALO : edge - HALO - shift, inner, inner]
+    return functional.l1_loss(one, other)
 
 
 def _taper(cubes: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
     resolution = rng.uniform(lowest, highest)
     b_factor = rng.uniform(3.0, 16.0) * resolution**2
     belts: tuple[Belt, ...] = ("none", "lumps", "slab", "micelle")
-    belt = belts[rng.choice(4, p=(0.45, 0.12, 0.08, 0.35))]
+    belt = belts[rng.choice(4, p=(0.42, 0.1, 0.08, 0.4))]
     masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
     return Recipe(
         resolution=resolution,
@@ -88,7 +88,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         b_factor=b_factor,
         b_waves=rng.uniform(0.2, 0.6),
         b_rim=rng.uniform(0, 1.0),
-        shift=rng.uniform(0.1, 0.6),
+        shift=rng.uniform(0.1, 0.6) * (3 if rng.random() < 0.1 else 1),
         jitter=rng.uniform(0.05, 0.4),
         occupancy=rng.uniform(0.1, 0.45),
         side_b=rng.uniform(0, 0.15) * b_factor,
@@ -96,7 +96,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         solvent=rng.uniform(0, 0.5),
         solvent_b=rng.uniform(20, 200),
         belt=belt,
-        belt_density=rng.uniform(0.15, 0.75) * (2 if belt == "micelle" else 1),
+        belt_density=rng.uniform(0.15, 0.75) * (3 if belt == "micelle" else 1),
         noise_inside=rng.uniform(0, 0.6),
         drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
         contrast=rng.uniform(-0.3, 2.5),

@@ -26,7 +26,7 @@ from samu_engines.network import CONFIGS, Network
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops, Mixed
-from samu_training.losses import correlation, density_loss, near_density
+from samu_training.losses import correlation, density_loss, disagreement, near_density
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings
@@ -119,6 +119,7 @@ def _crops(chosen: Namespace, pairs: Path) -> Crops:
     return Crops(
         pairs,
         edge=chosen.edge,
+        longer=chosen.edge // 2 if chosen.agreement else 0,
         augment=torchio_augmentation() if chosen.augment == "torchio" else None,
         embeddings=Embeddings(chosen.embeddings, pairs=pairs) if chosen.embeddings else None,
     )
@@ -147,13 +148,16 @@ class Step:
 
     def __call__(self, batch: list[Tensor], *, rate: float) -> float:
         """Learn from source, target and, where there are any, structural embeddings; return the loss."""
-        source, target, *structure = batch
+        source, target, *structure = _in_two(batch, self._chosen.edge) if self._chosen.agreement else batch
         optimiser, scaler = self._learner.optimiser, self._learner.scaler
         for group in optimiser.param_groups:
             group["lr"] = rate
         with _autocast(self._device, self._chosen.precision):
             enhanced = self._network(source, *structure)
-        loss = LOSSES[self._chosen.loss](enhanced.float(), target)
+        enhanced = enhanced.float()
+        loss = LOSSES[self._chosen.loss](enhanced, target)
+        if self._chosen.agreement:
+            loss = loss + self._chosen.agreement * disagreement(*enhanced.chunk(2), shift=self._chosen.edge // 2)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.unscale_(optimiser)
@@ -161,6 +165,13 @@ class Step:
         scaler.step(optimiser)
         scaler.update()
         return float(loss.item())
+
+
+def _in_two(batch: list[Tensor], edge: int) -> list[Tensor]:
+    """Cut each long crop of a batch into two cubes that overlap by half; structural embeddings hold for both."""
+    source, target, *structure = batch
+    halves = [torch.cat([part[:, :, :edge], part[:, :, -edge:]]) for part in (source, target)]
+    return [*halves, *(torch.cat([each, each]) for each in structure)]
 
 
 def _autocast(device: str, precision: str) -> torch.autocast:

@@ -55,6 +55,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--batch", type=int, default=4, help="crops a step, in each process")
     add("--edge", type=int, default=48, help="edge of the crops in voxels, 24 or more")
     add("--loss", choices=["density", "smooth-l1"], default="density")
+    add("--agreement", type=float, default=0.0, help="weight of what a network says otherwise in overlapping crops")
     add("--clip", type=float, default=1.0, help="largest norm of the gradients")
     add("--precision", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     add("--augment", choices=["none", "torchio"], default="none")
