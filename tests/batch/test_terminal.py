@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
+MAPS = 48
+"""Enough that a fast machine is seen at work: workers tell what they do twice a second."""
 WORKERS = {1: set(), 2: {"cpu-0", "cpu-1"}}
 """What the display calls them; the only one there is needs no name."""
 
@@ -25,7 +27,7 @@ def maps(tmp_path):
     with mrcfile.new(first) as mrc:
         mrc.set_data(np.random.default_rng(0).random((110, 110, 110), dtype=np.float32))
         mrc.voxel_size = 1.2
-    for number in range(1, 16):
+    for number in range(1, MAPS):
         (tmp_path / "maps" / f"m{number}.mrc").hardlink_to(first)
     return sorted((tmp_path / "maps").iterdir())
 
@@ -78,9 +80,9 @@ def test_a_terminal_shows_the_bar_and_what_each_worker_does(command, workers):
     on_terminal = OnTerminal(*command, workers)
     assert on_terminal.ended() == 0, on_terminal.seen
     shown = on_terminal.seen.decode()
-    assert "16/16 maps" in shown
-    assert shown.rstrip().splitlines()[-2].endswith("16 of 16 maps done, 0 failed")
-    assert re.search(r"(ingest|enhance|export) m\d", shown)
+    assert f"{MAPS}/{MAPS} maps" in shown
+    assert shown.rstrip().splitlines()[-2].endswith(f"{MAPS} of {MAPS} maps done, 0 failed")
+    assert re.search(r"(unpack|survey|ingest|enhance|export) m\d", shown)
     assert {name for name in ("cpu-0", "cpu-1", "cpu-2") if name in shown} == WORKERS[workers]
     assert on_terminal.seen.rfind(SHOW_CURSOR) > on_terminal.seen.rfind(HIDE_CURSOR) > 0
 
