@@ -41,12 +41,12 @@ def peak_memory(path, folder):
 
 @pytest.mark.slow
 def test_peak_memory_of_a_map_eight_times_larger(tmp_path):
-    large, small = tmp_path / "large.mrc", tmp_path / "small.mrc"
-    write_map(large, 768)
-    most = peak_memory(large, tmp_path)
-    large.unlink()
-    assert most < 700 * MIB
-    # How full the queues between the stages get is a matter of timing: the large map shows it in its many cubes, the
-    # small one in many runs.
-    write_map(small, 384)
-    assert any(most < 1.15 * peak_memory(small, tmp_path) for _ in range(12))
+    # How full the queues between the stages get is a matter of timing: peaks of one map differ by up to a fifth.
+    peaks = {}
+    for edge, runs in ((384, 5), (768, 3)):
+        path = tmp_path / f"map{edge}.mrc"
+        write_map(path, edge)
+        peaks[edge] = [peak_memory(path, tmp_path) for _ in range(runs)]
+        path.unlink()
+    assert max(map(max, peaks.values())) < 700 * MIB
+    assert np.median(peaks[768]) < 1.15 * np.median(peaks[384])

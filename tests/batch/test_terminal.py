@@ -82,7 +82,7 @@ def test_a_terminal_shows_the_bar_and_what_each_worker_does(command, workers):
     shown = on_terminal.seen.decode()
     assert f"{MAPS}/{MAPS} maps" in shown
     assert shown.rstrip().splitlines()[-2].endswith(f"{MAPS} of {MAPS} maps done, 0 failed")
-    assert re.search(r"(unpack|survey|ingest|enhance|export) m\d", shown)
+    assert re.search(r"(ingest|enhance|export) m\d", shown)
     assert {name for name in ("cpu-0", "cpu-1", "cpu-2") if name in shown} == WORKERS[workers]
     assert on_terminal.seen.rfind(SHOW_CURSOR) > on_terminal.seen.rfind(HIDE_CURSOR) > 0
 

@@ -65,6 +65,13 @@ def test_a_configuration_with_a_wrong_name_is_refused(tmp_path, capsys):
     assert "--learning-rate" in capsys.readouterr().err
 
 
+def test_crops_too_small_to_overlap_inside_their_halos_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(None, ["samu-lite", *NEEDED, "--edge", "28", "--agreement", "30"])
+    assert "with --agreement crops need 32 voxels" in capsys.readouterr().err
+    assert parse_options(None, ["samu-lite", *NEEDED, "--edge", "32", "--agreement", "30"]).edge == 32
+
+
 def test_torchio_changes_what_is_shown_and_follows_from_the_generator():
     pytest.importorskip("torchio")
     augment = torchio_augmentation()
@@ -177,6 +184,42 @@ def trained(pairs, run, *more, launcher=("-m",), steps=3):
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return torch.load(run / "checkpoint.pt", weights_only=True), ran.stdout
+
+
+def test_agreement_is_learnt(pairs, tmp_path):
+    """The heavier it weighs, the less a network says otherwise of the same voxels in two cubes."""
+    long = torch.rand(2, 1, 48, 32, 32, generator=torch.Generator().manual_seed(1))
+    apart = {}
+    for weight in ("1e-6", "1e3"):
+        more = ("--batch", "1", "--edge", "32", "--agreement", weight)
+        checkpoint, _ = trained(pairs, tmp_path / weight, *more, steps=12)
+        network = Network(SAMU_LITE)
+        network.load_state_dict(checkpoint["network"])
+        cubes, _ = _in_two([long, long], 32)
+        with torch.no_grad():
+            enhanced = network.eval()(cubes)
+        apart[weight] = float(disagreement(*enhanced.chunk(2), shift=16) / enhanced.std())
+    assert apart["1e3"] < 0.7 * apart["1e-6"]
+
+
+def test_real_pairs_are_read_where_they_are_asked_for(pairs, tmp_path):
+    (tmp_path / "none").mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "samu_training.train",
+        "samu-lite",
+        "--edge",
+        "24",
+        "--steps",
+        "1",
+        "--pairs",
+        pairs,
+    ]
+    command += ["--validation", pairs, "--run", tmp_path / "run", "--real", tmp_path / "none", "--real-share", "1"]
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert ran.returncode != 0
+    assert f"{tmp_path / 'none'} holds no pairs" in ran.stderr
 
 
 def distance(one, other):

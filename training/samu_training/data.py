@@ -45,6 +45,8 @@ ON_MOLECULE = 0.75
 LEAST_CORRELATION = 0.25
 EMPTY_SHARE = 0.15
 BRIGHTNESS = (0.75, 1.3)
+BRIGHTEST = 4.0
+"""What is stored of a source, which is clipped to 1 when it is shown, ends here."""
 
 
 def as_the_product_reads(density: NDArray[np.float32], *, spacing: float) -> NDArray[np.float32]:
@@ -72,8 +74,8 @@ def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
 
 def _noise_alone(rng: Generator) -> NDArray[np.float16]:
     """Return blurred white noise, and a target of nothing."""
-    field = gaussian_filter(rng.normal(size=(80, 80, 80)), rng.uniform(0.5, 3))
-    return np.stack([np.clip(field / np.percentile(field, PERCENTILE), -4, 4), np.zeros_like(field)]).astype(np.float16)
+    field = gaussian_filter(rng.normal(size=(80, 80, 80)), rng.uniform(0.5, 3)).astype(np.float32)
+    return as_pair(field / np.float32(np.percentile(field, PERCENTILE)), np.zeros_like(field))
 
 
 def _draw_pair(atoms: Atoms, rng: Generator, *, molecule: bool = True) -> NDArray[np.float16]:
@@ -82,9 +84,19 @@ def _draw_pair(atoms: Atoms, rng: Generator, *, molecule: bool = True) -> NDArra
     density = simulate_map(positions, atoms.numbers, atoms.reach, recipe, rng, shape=shape, molecule=molecule)
     source = as_the_product_reads(density, spacing=recipe.spacing)
     grid, _ = model_grid(shape, (recipe.spacing,) * 3, target=SPACING)
-    target = target_density(positions, atoms.numbers, shape=grid, spacing=SPACING)
-    target *= molecule / np.percentile(target[target > 0], PERCENTILE)
-    return np.stack([np.clip(source, -4, 4), target]).astype(np.float16)
+    target = scaled(target_density(positions, atoms.numbers, shape=grid, spacing=SPACING))
+    return as_pair(source, molecule * target)
+
+
+def scaled(target: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide a target that holds something by its percentile, as its source was."""
+    divided: NDArray[np.float32] = target / np.percentile(target[target > 0], PERCENTILE)
+    return divided
+
+
+def as_pair(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return source and target as they are stored: float16 (2, D, H, W)."""
+    return np.stack([np.clip(source, -BRIGHTEST, BRIGHTEST), target]).astype(np.float16)
 
 
 def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool) -> None:

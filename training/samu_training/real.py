@@ -23,9 +23,9 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter
 
-from samu_training.as_read import PERCENTILE, SPACING, read_normalised
+from samu_training.as_read import SPACING, read_normalised
 from samu_training.atoms import read_atoms
-from samu_training.data import as_the_product_reads, save_pair
+from samu_training.data import as_pair, as_the_product_reads, save_pair, scaled
 from samu_training.density import target_density
 from samu_training.pairs import entry_of, is_paired
 from samu_training.recipe import draw_recipe
@@ -62,8 +62,7 @@ def real_pair(path: Path, model: Path) -> NDArray[np.float16]:
     target = target_density(positions, atoms.numbers, shape=(depth, height, width), spacing=SPACING)
     if not target.any():
         raise ValueError(f"{model} lies outside {path}")
-    target /= np.percentile(target[target > 0], PERCENTILE)
-    return np.stack([np.clip(source, -4, 4), target]).astype(np.float16)
+    return as_pair(source, scaled(target))
 
 
 def degraded(pair: NDArray[np.float16], resolution: float, rng: Generator) -> NDArray[np.float16]:
@@ -81,7 +80,7 @@ def degraded(pair: NDArray[np.float16], resolution: float, rng: Generator) -> ND
     inside = gaussian_filter(target, MOLECULE_SIGMA) > NEAR * target.std()
     signal = fft.rfftn(source) * np.exp(-0.25 * b_factor * frequencies(source.shape, SPACING) ** 2)
     density = observed(signal, signal, inside, recipe, rng)
-    return np.stack([np.clip(as_the_product_reads(density, spacing=SPACING), -4, 4), target]).astype(np.float16)
+    return as_pair(as_the_product_reads(density, spacing=SPACING), target)
 
 
 def _around_density(pair: NDArray[np.float16]) -> NDArray[np.float16]:

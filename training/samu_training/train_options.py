@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SMALLEST_EDGE = 24
+SMALLEST_AGREEING = 32
+"""Edge of crops of which, overlapping by half, anything is left inside their halos."""
 
 
 def parse_options(description: str | None, words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,6 +35,8 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
     # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
     if chosen.edge < SMALLEST_EDGE:
         parser.error(f"--edge {chosen.edge}: crops need {SMALLEST_EDGE} voxels")
+    if chosen.agreement and chosen.edge < SMALLEST_AGREEING:
+        parser.error(f"--edge {chosen.edge}: with --agreement crops need {SMALLEST_AGREEING} voxels")
     return chosen
 
 
@@ -52,7 +56,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--stop-after", type=int, help="step to stop at, with the learning rate of the whole budget")
     add("--rate", type=float, default=6e-4)
     add("--warm-up", type=int, default=200, help="steps until the learning rate is full")
-    add("--batch", type=int, default=4, help="crops a step, in each process")
+    add("--batch", type=int, default=4, help="crops a step, in each process; with --agreement each is shown as two")
     add("--edge", type=int, default=48, help="edge of the crops in voxels, 24 or more")
     add("--loss", choices=["density", "smooth-l1"], default="density")
     add("--agreement", type=float, default=0.0, help="weight of what a network says otherwise in overlapping crops")

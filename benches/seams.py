@@ -1,0 +1,73 @@
+"""Whether the faces of the cores show where a model has to guess: law 6 on maps with and without detergent.
+
+``python benches/seams.py [--model NAME|PATH]... [--maps 5]``: the mean jump between neighbours across the faces of the
+cores, over that at the same voxels when the map begins so much later that they lie inside a core, at each of the four
+places that a network with a stride of 4 tells apart. Of maps of the frozen test set (samu_training.testset), so many
+with a belt of detergent and so many without. Needs SAMU_DATA.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+
+from samu_batch.engine import load_engine
+from samu_batch.locate import default_cache
+from samu_training.as_read import SPACING, read_normalised
+from samu_training.benchmark import enhanced_map
+from samu_training.reconstruct import draw
+from samu_training.testset import make_map, read_testset
+
+SHIFTS = (23, 24, 25, 26)
+CACHE = default_cache() / "benchmark" / "maps"
+
+
+def jumps(path, shift, engine, folder):
+    """Return the jump of each pair of neighbours along each axis, of the map as it lay before it was shifted."""
+    voxels, _ = read_normalised(path)
+    with mrcfile.new(folder / "in.mrc", overwrite=True) as mrc:
+        mrc.set_data(np.pad(voxels, [(shift, 0)] * 3))
+        mrc.voxel_size = SPACING
+    enhanced, _ = enhanced_map(folder / "in.mrc", str(engine.spec.path), engine)
+    inner = enhanced[shift:, shift:, shift:].astype(np.float64)
+    return [np.moveaxis(np.abs(np.diff(inner, axis=axis)), axis, 0) for axis in range(3)]
+
+
+def ratio(paths, engine, folder):
+    """Return the mean jump across faces over that of the same places inside cores, of all maps together."""
+    across, inside = 0.0, 0.0
+    for path in paths:
+        plain = jumps(path, 0, engine, folder)
+        for shift in SHIFTS:
+            for faces, cores in zip(plain, jumps(path, shift, engine, folder), strict=True):
+                on_face = (np.arange(len(faces)) + 1) % engine.spec.core == 0
+                across += faces[on_face].sum()
+                inside += cores[on_face].sum()
+    return across / inside
+
+
+def main():
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append")
+    parser.add_argument("--maps", type=int, default=5)
+    chosen = parser.parse_args()
+    data = Path(os.environ["SAMU_DATA"])
+    kinds = {"no detergent": [], "detergent": []}
+    for frozen in read_testset():
+        kind = kinds["detergent" if draw(np.random.default_rng(frozen.seed)).micelle else "no detergent"]
+        if len(kind) < chosen.maps:
+            kind.append(make_map(frozen, data, CACHE)[0])
+    print(f"| model | {' | '.join(kinds)} |\n|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="samu-bench-") as folder:
+        for model in chosen.model or ["samu-lite"]:
+            engine = load_engine(model)
+            found = [f"{ratio(paths, engine, Path(folder)):.3f}" for paths in kinds.values()]
+            print(f"| {model} | {' | '.join(found)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
