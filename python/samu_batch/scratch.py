@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from samu_batch.task import MapTask
+
+TRIES = 50
+PAUSE = 0.02  # seconds; a helper notices at its next read that its volumes are gone
 
 
 @contextmanager
@@ -22,17 +26,27 @@ def scratch_folder(task: MapTask) -> Iterator[Path]:
     resumed on the same node, and two runs never share one.
     """
     folder = _folder(task)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     try:
-        folder.mkdir(parents=True)
+        # A helper that writes its last chunk may bring the folder back; what it holds bears the lost attempt's names.
+        folder.mkdir(parents=True, exist_ok=True)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def discard_scratch(task: MapTask) -> None:
     """Remove what a worker of this machine that is no more left of a map."""
-    shutil.rmtree(_folder(task), ignore_errors=True)
+    _remove(_folder(task))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also while a helper of an attempt whose worker was lost still writes a chunk into it."""
+    for _ in range(TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(PAUSE)
 
 
 def _folder(task: MapTask) -> Path:

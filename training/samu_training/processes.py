@@ -28,8 +28,9 @@ class Processes:
         return cls(rank=rank, count=count, device=torch.device(device, local if device == "cuda" else None))
 
     def leave(self) -> None:
-        """Part from the others."""
+        """Part from the others once all are done: torchrun ends a process that still writes when another one fails."""
         if self.count > 1:
+            distributed.barrier()
             distributed.destroy_process_group()
 
     @property

@@ -54,10 +54,8 @@ def main() -> None:
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     processes = Processes.join(chosen.device)
-    try:
-        learner = train(chosen, processes)
-    finally:
-        processes.leave()
+    learner = train(chosen, processes)
+    processes.leave()
     if processes.first:
         progress = learner.progress
         print(f"done: {progress.step} steps in {progress.spent / 60:.1f} minutes; {chosen.run / 'checkpoint.pt'}")
