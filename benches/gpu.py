@@ -4,8 +4,8 @@
 ``python benches/gpu.py --device cpu --tiny`` runs the same script without a GPU, to know that it works.
 
 1. The GPU's own limits: a product of half-precision matrices, and a copy of its memory.
-2. Cubes per second: PyTorch as it is in float32 and in float16, `torch-cuda`, `tensorrt`; each with the share of the
-   measured product that its network's operations come to (goal 40 %, floor 20 %).
+2. Cubes per second: PyTorch as it is in float32 and in float16, `torch-cuda` with and without Triton, `tensorrt`; each
+   with the share of the measured product that its network's operations come to (goal 40 %, floor 20 %).
 3. A profile of the network that `torch-cuda` runs: what the rest of the time goes to.
 4. Maps of noise, three in flight as in a worker, over the engine's time for as many cubes: at most 1.10 for a stream of
    five maps, at most 1.5 for the largest alone.
@@ -33,10 +33,12 @@ from samu_batch.errors import EngineError
 from samu_batch.model import ModelSpec
 from samu_batch.process_engine import process_engine
 from samu_batch.task import MapOptions, MapTask
+from samu_engines import plain_norms
 from samu_engines.batching import Halving
 from samu_engines.lean import LeanNetwork
 from samu_engines.network import CONFIGS, Network
 from samu_engines.torch_cpu import read_network
+from samu_engines.torch_cuda import norms_for
 from samu_engines.torch_pipeline import CudaLanes, HostLanes, TorchPipeline
 
 IN_FLIGHT = 3
@@ -93,9 +95,9 @@ def eager(spec, asked, dtype):
     return lambda batches: map(run, batches)
 
 
-def pipelined(spec, asked, dtype):
+def pipelined(spec, asked, dtype, norms):
     """Return what `torch-cuda` runs, on any device, at the asked batch."""
-    network = LeanNetwork(read_network(spec.weights, spec.name), dtype=dtype).to(asked.device)
+    network = LeanNetwork(read_network(spec.weights, spec.name), dtype=dtype, norms=norms).to(asked.device)
     lanes = HostLanes if asked.device == "cpu" else CudaLanes
 
     def prepare(batch):
@@ -113,13 +115,15 @@ def cubes_per_second(stream, noise, asked):
 def report_routes(spec, asked, half):
     """Print cubes per second of each route."""
     peak, bandwidth = limits(asked, half)
+    norms, _ = norms_for(asked.device)
     flops = operations(spec)
     print(f"{spec.name}: {flops / 1e9:.1f} GFLOP a cube; batch {asked.batch}")
     print(f"a matrix product in {half}: {peak / 1e12:.2f} TFLOP/s; a copy: {bandwidth / 1e9:.0f} GB/s\n")
     routes = {
         "torch eager, float32": lambda: eager(spec, asked, torch.float32),
         f"torch eager, {half}": lambda: eager(spec, asked, half),
-        "torch-cuda": lambda: pipelined(spec, asked, half),
+        "torch-cuda": lambda: pipelined(spec, asked, half, norms),
+        "torch-cuda, PyTorch's norms": lambda: pipelined(spec, asked, half, plain_norms),
         "tensorrt": lambda: load_engine(spec, engine="tensorrt", device=asked.device).stream,
     }
     noise = np.random.default_rng(0).random((asked.batch, 1, *(spec.cube,) * 3), dtype=np.float32)
@@ -141,7 +145,8 @@ def report_routes(spec, asked, half):
 
 def report_profile(spec, asked, half):
     """Print where the time of the network goes."""
-    network = LeanNetwork(read_network(spec.weights, spec.name), dtype=half).to(asked.device)
+    norms, _ = norms_for(asked.device)
+    network = LeanNetwork(read_network(spec.weights, spec.name), dtype=half, norms=norms).to(asked.device)
     cubes = torch.rand(asked.batch, 1, *(spec.cube,) * 3, device=asked.device)
     with torch.inference_mode():
         network(cubes)

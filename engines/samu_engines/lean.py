@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from samu_engines import plain_norms
 from samu_engines.blocks import EPSILON, HEAD_CHANNELS, HEADS, LinearAttention, VoxelNorm
+from samu_engines.plain_norms import wide_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from samu_engines.network import Network
+    from samu_engines.plain_norms import Norms
 
 CHUNK = 1 << 15
 """Voxels whose queries, or keys and values, are held at once: 8 MB of each in half precision, for each cube."""
@@ -28,14 +30,14 @@ HIDDEN = HEADS * HEAD_CHANNELS
 class LeanNetwork(nn.Module):
     """A network in the precision ``dtype``, channels last; takes and gives float32. It uses up what it is made of."""
 
-    def __init__(self, network: Network, *, dtype: torch.dtype, chunk: int = CHUNK) -> None:
+    def __init__(self, network: Network, *, dtype: torch.dtype, norms: Norms = plain_norms, chunk: int = CHUNK) -> None:
         super().__init__()
         self._dtype = dtype
         self._network = network.to(dtype).eval()
         for module in self._network.modules():
             if isinstance(module, nn.Conv3d):
                 module.to(memory_format=torch.channels_last_3d)
-        _make_lean(self._network, chunk=chunk)
+        _make_lean(self._network, norms=norms, chunk=chunk)
 
     def forward(self, cubes: Tensor) -> Tensor:
         """(N, 1, D, H, W) to the same."""
@@ -47,37 +49,32 @@ class LeanNetwork(nn.Module):
 class Norm(nn.Module):
     """A group norm or a norm of voxels, and the SiLU behind it if there is one, computed in float32 at least."""
 
-    def __init__(self, norm: nn.Module, *, silu: bool) -> None:
+    def __init__(self, norm: nn.Module, norms: Norms, *, silu: bool) -> None:
         super().__init__()
         self._norm = norm
+        self._norms = norms
         self._silu = silu
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, D, H, W), of any precision, to the same in that of the parameters."""
-        # torch's group norm of channels that are last is another one, and loses three digits.
-        wide = features.to(_wide(features.dtype), memory_format=torch.contiguous_format)
-        if isinstance(self._norm, VoxelNorm):
-            gain = self._norm.gain
-            normal = wide * torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + EPSILON) * gain.to(wide.dtype)
-        else:
-            assert isinstance(self._norm, nn.GroupNorm)
-            gain, bias = self._norm.weight, self._norm.bias
-            groups, epsilon = self._norm.num_groups, self._norm.eps
-            normal = functional.group_norm(wide, groups, gain.to(wide.dtype), bias.to(wide.dtype), epsilon)
-        if self._silu:
-            normal = functional.silu(normal, inplace=True)
-        return normal.to(gain.dtype, memory_format=torch.channels_last_3d)
+        norm = self._norm
+        if isinstance(norm, VoxelNorm):
+            return self._norms.voxel_norm(features, norm.gain, epsilon=EPSILON, silu=self._silu)
+        assert isinstance(norm, nn.GroupNorm)
+        return self._norms.group_norm(
+            features, norm.num_groups, norm.weight, norm.bias, epsilon=norm.eps, silu=self._silu
+        )
 
 
 class LeanAttention(nn.Module):
     """A :class:`~samu_engines.blocks.LinearAttention`, ``chunk`` voxels at a time."""
 
-    def __init__(self, attention: LinearAttention, *, chunk: int = CHUNK) -> None:
+    def __init__(self, attention: LinearAttention, *, norms: Norms = plain_norms, chunk: int = CHUNK) -> None:
         super().__init__()
         self._chunk = chunk
         convolution, norm = attention.out
-        self._norm = Norm(attention.norm, silu=False)
-        self._norm_out = Norm(norm, silu=False)
+        self._norm = Norm(attention.norm, norms, silu=False)
+        self._norm_out = Norm(norm, norms, silu=False)
         self._qkv = attention.qkv.weight
         self._memory = attention.memory
         self._out, self._bias = convolution.weight, convolution.bias
@@ -95,7 +92,7 @@ class LeanAttention(nn.Module):
 
         The softmax goes on from chunk to chunk: what was added up is scaled down when a larger key comes.
         """
-        wide = _wide(voxels.dtype)
+        wide = wide_of(voxels.dtype)
         keys, values = self._memory.to(wide).unsqueeze(1).expand(2, len(voxels), -1, -1, -1)  # (N, heads, channels, 4)
         largest = keys.amax(dim=-1)
         weights = torch.exp(keys - largest.unsqueeze(-1))
@@ -137,16 +134,12 @@ class LeanAttention(nn.Module):
         yield from voxels.split(self._chunk, dim=1)
 
 
-def _make_lean(module: nn.Module, *, chunk: int) -> None:
+def _make_lean(module: nn.Module, *, norms: Norms, chunk: int) -> None:
     """Replace, in place, each attention, and each norm with the SiLU and the dropout that follow it."""
     for name, child in module.named_children():
         if isinstance(child, LinearAttention):
-            setattr(module, name, LeanAttention(child, chunk=chunk))
+            setattr(module, name, LeanAttention(child, norms=norms, chunk=chunk))
         elif isinstance(child, nn.Sequential) and isinstance(child[0], nn.GroupNorm | VoxelNorm):
-            setattr(module, name, nn.Sequential(Norm(child[0], silu=True), child[-1]))
+            setattr(module, name, nn.Sequential(Norm(child[0], norms, silu=True), child[-1]))
         else:
-            _make_lean(child, chunk=chunk)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+            _make_lean(child, norms=norms, chunk=chunk)

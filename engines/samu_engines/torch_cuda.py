@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from samu_engines import plain_norms
 from samu_engines.batching import Halving, find_batch
 from samu_engines.lean import LeanNetwork
 from samu_engines.network import CONFIGS
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from samu_engines.batching import Stream
+    from samu_engines.plain_norms import Norms
     from samu_engines.spec import Spec
+
+log = logging.getLogger("samu_batch")
 
 
 class TorchCudaEngine:
@@ -55,7 +60,8 @@ class TorchCudaEngine:
         # Batches have few sizes, and each runs many times: the search for the fastest convolutions pays.
         torch.backends.cudnn.benchmark = True
         with memory_errors():
-            network = LeanNetwork(read_network(spec.weights, spec.name), dtype=torch.float16)
+            norms, self._norms = norms_for("cuda")
+            network = LeanNetwork(read_network(spec.weights, spec.name), dtype=torch.float16, norms=norms)
             self._network = network.to("cuda")
         self._batches = Halving(self._prepared, batch=self._found())
 
@@ -80,6 +86,7 @@ class TorchCudaEngine:
             "version": torch.__version__,
             "device": torch.cuda.get_device_name(),
             "precision": "float16",
+            "norms": self._norms,
             "batch": self._batches.largest,
         }
 
@@ -106,6 +113,22 @@ class TorchCudaEngine:
     def _prepared(self, batch: int) -> Stream:
         _free()  # what was prepared for a larger batch
         return TorchPipeline(self._network, CudaLanes(), batch=batch, cube=self.spec.cube).stream
+
+
+def norms_for(device: str) -> tuple[Norms, str]:
+    """Return the norms that are written in Triton if they work on this device, else PyTorch's; and which, and why.
+
+    Triton compiles when it is called, with a C compiler that the machine may lack.
+    """
+    try:
+        from samu_engines import fused_norms
+
+        fused_norms.check(device)
+    except Exception as error:  # whatever it is, PyTorch's norms are as good, and slower
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        log.warning("norms are computed by PyTorch, because Triton cannot: %s", reason)
+        return plain_norms, f"torch, because Triton cannot: {reason}"
+    return fused_norms, f"triton {fused_norms.VERSION}"
 
 
 def _free() -> None:

@@ -36,6 +36,10 @@ def test_it_computes_what_torch_computes_on_the_cpu(engine):
     assert np.sqrt(np.mean((engine.run(cubes) - expected) ** 2) / np.mean(expected**2)) < TOLERANCE
 
 
+def test_triton_computes_its_norms(engine):
+    assert engine.describe()["norms"].startswith("triton ")
+
+
 def test_batches_of_any_size_come_back_in_order_and_alike(engine):
     sent = cubes_of([engine.batch, 1, 3, engine.batch + 1, 2])
     for cubes, enhanced in zip(sent, engine.stream(iter(sent)), strict=True):
