@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from samu_engines import plain_norms
 from samu_engines.blocks import EPSILON, HEAD_CHANNELS, HEADS, LinearAttention, VoxelNorm
+from samu_engines.network import channels_last
 from samu_engines.plain_norms import wide_of
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ class LeanNetwork(nn.Module):
         super().__init__()
         self._dtype = dtype
         self._network = network.to(dtype).eval()
-        for module in self._network.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)
+        channels_last(self._network)
         _make_lean(self._network, norms=norms, chunk=chunk)
 
     def forward(self, cubes: Tensor) -> Tensor:

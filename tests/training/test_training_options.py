@@ -186,6 +186,19 @@ def trained(pairs, run, *more, launcher=("-m",), steps=3):
     return torch.load(run / "checkpoint.pt", weights_only=True), ran.stdout
 
 
+def test_the_papers_network_trains_as_the_papers_configuration_says(pairs, embeddings, tmp_path):
+    pytest.importorskip("torchio")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "samu_training.train", "--config", CONFIGS / "paper.toml", "--pairs", pairs]
+    command += ["--embeddings", embeddings, "--validation", pairs, "--run", run, "--stop-after", 2, "--edge", 24]
+    command += ["--batch", 1, "--workers", 1, "--threads", 1, "--precision", "bfloat16", "--every", 1000]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
+    kept = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert kept["step"] == 2
+    assert sum(weights.numel() for weights in kept["network"].values()) == pytest.approx(12.220e6, rel=1e-3)
+    assert all(weights.isfinite().all() for weights in kept["network"].values())
+
+
 def test_agreement_is_learnt(pairs, tmp_path):
     """The heavier it weighs, the less a network says otherwise of the same voxels in two cubes."""
     long = torch.rand(2, 1, 48, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from samu_engines.network import CONFIGS, Network
+from samu_engines.network import CONFIGS, Network, channels_last
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops, Mixed
@@ -94,7 +94,8 @@ def train(chosen: Namespace, processes: Processes) -> Learner:
 def _learner(chosen: Namespace, processes: Processes) -> Learner:
     """Return the network and its optimiser as they are at the start, or at the checkpoint."""
     torch.manual_seed(chosen.seed + processes.rank)
-    network = Network(CONFIGS[chosen.network]).to(processes.device, memory_format=torch.channels_last_3d)
+    network = Network(CONFIGS[chosen.network]).to(processes.device)
+    channels_last(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=chosen.rate, weight_decay=0.01)
     scaler = torch.amp.GradScaler(processes.device.type, enabled=chosen.precision == "float16")
     learner = Learner(network=network, optimiser=optimiser, scaler=scaler, progress=Progress())
