@@ -239,6 +239,17 @@ def distance(one, other):
     return sum(float((a - b).square().sum()) for a, b in zip(one.values(), other.values(), strict=True)) ** 0.5
 
 
+def test_each_process_of_several_has_its_own_gpu_before_they_meet(monkeypatch):
+    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    calls = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(("set_device", device)))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: calls.append(("init", backend)))
+    joined = Processes.join("cuda")
+    assert calls == [("set_device", 1), ("init", "nccl")]
+    assert (joined.rank, joined.count, joined.device) == (5, 8, torch.device("cuda", 1))
+
+
 def test_two_processes_are_one_with_the_joint_batch_and_resume_exactly(pairs, tmp_path):
     torch.manual_seed(0)
     start = Network(SAMU_LITE).state_dict()

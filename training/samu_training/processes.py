@@ -24,6 +24,8 @@ class Processes:
         rank, count, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
         if count == 1:
             return cls(rank=0, count=1, device=torch.device(device))
+        if device == "cuda":
+            torch.cuda.set_device(local)  # NCCL gathers objects on the current device, which must not be another's
         distributed.init_process_group("nccl" if device == "cuda" else "gloo")
         return cls(rank=rank, count=count, device=torch.device(device, local if device == "cuda" else None))
 
