@@ -92,7 +92,7 @@ def test_a_map_that_is_a_part_of_its_cell(header_xml):
 )
 def test_bytes_of_the_map(header_xml, data_type, size):
     read = read_xml(header_xml(1234, data_type=data_type, kbytes=77), ID)
-    assert read.unpacked == (1024 + size * 1_320_000 if size else 77 * 1024)
+    assert read.unpacked == (1024 + size * 1_320_000 if size else 77_000)
 
 
 def test_what_is_not_said_is_not_known(header_xml):
