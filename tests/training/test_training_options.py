@@ -16,7 +16,7 @@ from samu_training import curves
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops, Mixed
-from samu_training.losses import disagreement
+from samu_training.losses import CORE, HALO, disagreement, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings, note_structure
@@ -199,9 +199,18 @@ def test_the_papers_network_trains_as_the_papers_configuration_says(pairs, embed
     assert all(weights.isfinite().all() for weights in kept["network"].values())
 
 
+def test_cubes_that_are_to_agree_see_a_map_at_other_places_of_the_lattice_as_neighbours_do_at_inference():
+    for edge in (32, 48, 64):
+        shift = overlap_shift(edge)
+        assert 0 < shift <= edge // 2
+        assert shift % 8 == CORE % 8 == 2
+        assert edge - shift > 2 * HALO
+
+
 def test_agreement_is_learnt(pairs, tmp_path):
     """The heavier it weighs, the less a network says otherwise of the same voxels in two cubes."""
-    long = torch.rand(2, 1, 48, 32, 32, generator=torch.Generator().manual_seed(1))
+    shift = overlap_shift(32)
+    long = torch.rand(2, 1, 32 + shift, 32, 32, generator=torch.Generator().manual_seed(1))
     apart = {}
     for weight in ("1e-6", "1e3"):
         more = ("--batch", "1", "--edge", "32", "--agreement", weight)
@@ -211,7 +220,7 @@ def test_agreement_is_learnt(pairs, tmp_path):
         cubes, _ = _in_two([long, long], 32)
         with torch.no_grad():
             enhanced = network.eval()(cubes)
-        apart[weight] = float(disagreement(*enhanced.chunk(2), shift=16) / enhanced.std())
+        apart[weight] = float(disagreement(*enhanced.chunk(2), shift=shift) / enhanced.std())
     assert apart["1e3"] < 0.7 * apart["1e-6"]
 
 

@@ -14,6 +14,10 @@ FINEST = 2.5
 PRESENT = 0.05
 HALO = 7
 """Voxels at a cube's faces that are not used at inference."""
+CORE = 50
+"""Voxels from one cube to the next at inference."""
+LATTICE = 8
+"""Voxels after which a network that halves its cubes three times sees a map alike."""
 FLOOR = 1e-3
 """Standard deviation below which a crop counts as empty: its correlation says nothing."""
 
@@ -71,6 +75,15 @@ def density_loss(enhanced: Tensor, target: Tensor) -> Tensor:
     window = functional.avg_pool3d(molecule, 5, stride=1, padding=2) * _taper(target)
     lost = 1 - shell_correlation(enhanced, target, window)
     return DENSITY_WEIGHT * near + unlike.mean() + SHELL_WEIGHT * lost.mean()
+
+
+def overlap_shift(edge: int) -> int:
+    """Return by how much two cubes of an edge differ that are to agree: at most half of it.
+
+    At inference neighbours lie ``CORE`` apart, which is no multiple of the network's stride: each sees the other's
+    voxels at other places of its lattices. Cubes a multiple of the stride apart would learn nothing about that.
+    """
+    return edge // 2 - (edge // 2 - CORE) % LATTICE
 
 
 def disagreement(first: Tensor, second: Tensor, *, shift: int) -> Tensor:

@@ -26,7 +26,7 @@ from samu_engines.network import CONFIGS, Network, channels_last
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops, Mixed
-from samu_training.losses import correlation, density_loss, disagreement, near_density
+from samu_training.losses import correlation, density_loss, disagreement, near_density, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings
@@ -118,7 +118,7 @@ def _crops(chosen: Namespace, pairs: Path) -> Crops:
     return Crops(
         pairs,
         edge=chosen.edge,
-        longer=chosen.edge // 2 if chosen.agreement else 0,
+        longer=overlap_shift(chosen.edge) if chosen.agreement else 0,
         augment=torchio_augmentation() if chosen.augment == "torchio" else None,
         embeddings=Embeddings(chosen.embeddings, pairs=pairs) if chosen.embeddings else None,
     )
@@ -156,7 +156,9 @@ class Step:
         enhanced = enhanced.float()
         loss = LOSSES[self._chosen.loss](enhanced, target)
         if self._chosen.agreement:
-            loss = loss + self._chosen.agreement * disagreement(*enhanced.chunk(2), shift=self._chosen.edge // 2)
+            loss = loss + self._chosen.agreement * disagreement(
+                *enhanced.chunk(2), shift=overlap_shift(self._chosen.edge)
+            )
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.unscale_(optimiser)
@@ -167,7 +169,7 @@ class Step:
 
 
 def _in_two(batch: list[Tensor], edge: int) -> list[Tensor]:
-    """Cut each long crop of a batch into two cubes that overlap by half; structural embeddings hold for both."""
+    """Cut each long crop of a batch into two cubes that overlap; structural embeddings hold for both."""
     source, target, *structure = batch
     halves = [torch.cat([part[:, :, :edge], part[:, :, -edge:]]) for part in (source, target)]
     return [*halves, *(torch.cat([each, each]) for each in structure)]
