@@ -58,7 +58,7 @@ def enhance_map(
     """
     journal = Journal(task, engine, progress=progress)
     try:
-        for path in (task.output, task.zarr, task.receipt):
+        for path in (task.output, task.zarr, task.receipt, *([task.view] if task.view else [])):
             remove_partials(path)
         _enhance(task, engine, journal, progress=progress, spread=spread)
     except Exception as error:  # whatever is wrong with one map must not reach the others

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samu_batch.errors import FetchError, NotFoundError, UnreadableError
-from samu_batch.fetch import archive_revision, cached_map, fetch_map, stored_map
+from samu_batch.fetch import archive_revision, cache_path, cached_map, fetch_map, stored_map
 from samu_batch.revision import notes_of, read_notes
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ def forget(task: MapTask) -> None:
     """Remove what :func:`locate` downloaded in passing; what ``fetch`` stored stays."""
     if task.entry.kind != "file":
         folder = _passing(task)
+        with suppress(OSError):
+            # The map first: a worker that is killed meanwhile must not leave one without what is known of it.
+            cache_path(task.entry, folder).unlink()
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # others may be downloading
             folder.parent.rmdir()

@@ -6,6 +6,8 @@ import mrcfile
 import numpy as np
 import pytest
 
+from samu_batch.engine import load_engine
+from samu_batch.enhance import enhance_map
 from samu_batch.entries import Entry
 from samu_batch.mrc import read_header
 from samu_batch.task import MapOptions, MapTask
@@ -71,3 +73,12 @@ def test_what_was_fetched_is_opened_from_where_it_came(task, source, kind, openi
     header = read_header(task.output)
     write_view(MapTask(**(vars(task) | {"entry": entry})), header, voxels_of(header), threads=1)
     assert opening in task.view.read_text()
+
+
+def test_what_a_killed_writer_left_of_any_file_of_a_map_is_gone_when_it_is_done_again(task):
+    task.output.unlink()
+    for path in (task.output, task.receipt, task.view):
+        path.with_name(f".{path.name}.123-abcd.partial").touch()
+    report = enhance_map(task, load_engine("identity"))
+    assert report.done, report.message
+    assert {path.name for path in task.output.parent.iterdir()} == {"m_enhanced.mrc", "receipt.json", "view.cxc"}
