@@ -96,11 +96,16 @@ def content(run):
 
 
 def kill_a_worker(driver, rng):
-    with_workers = [
-        child for child in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(child.cmdline())
-    ]
-    if with_workers:
-        rng.choice(with_workers).kill()
+    workers = [child for child in psutil.Process(driver.pid).children() if is_worker(child)]
+    if workers:
+        rng.choice(workers).kill()
+
+
+def is_worker(process):
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 class Chaos:
