@@ -87,7 +87,7 @@ KERNELS = {
 
 @pytest.mark.parametrize("capability", [75, 80, 90, 100])
 @pytest.mark.parametrize("name", KERNELS)
-def test_they_compile_for_gpus_without_spilling_registers(tmp_path, monkeypatch, name, capability):
+def test_they_compile_for_gpus_and_spill_next_to_no_registers(tmp_path, monkeypatch, name, capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 

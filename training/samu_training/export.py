@@ -22,13 +22,11 @@ from onnxscript import optimizer
 from samu_batch.golden import Golden
 from samu_engines.graph import OPSET, check_graph
 from samu_engines.network import CONFIGS, Network, NetworkConfig
-from samu_training.as_read import PERCENTILE, SPACING
+from samu_training.as_read import CORE, CUBE, PERCENTILE, SPACING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-CUBE = 64
-CORE = 50
 INPUT, OUTPUT = "cubes", "enhanced"
 WITHOUT_STRUCTURE = ("middle.structure.norm_voxels.", "middle.structure.norm_structure.", "middle.structure.attention.")
 """Parameters that act on a structural embedding, which no exported graph takes."""

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from samu_training.as_read import CORE, CUBE
+
 BETA = 0.1
 DENSITY_WEIGHT = 5.0
 SHELL_WEIGHT = 0.5
 FINEST = 2.5
 """Angstrom (voxels): shells beyond hold nothing that maps at 3 to 9 A can show."""
 PRESENT = 0.05
-HALO = 7
+HALO = (CUBE - CORE) // 2
 """Voxels at a cube's faces that are not used at inference."""
-CORE = 50
-"""Voxels from one cube to the next at inference."""
 LATTICE = 8
 """Voxels after which a network that halves its cubes three times sees a map alike."""
 FLOOR = 1e-3

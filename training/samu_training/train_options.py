@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SMALLEST_EDGE = 24
 SMALLEST_AGREEING = 32
-"""Edge of crops of which, overlapping by half, anything is left inside their halos."""
+"""Edge of crops that, overlapping, share eight voxels inside their halos."""
 
 
 def parse_options(description: str | None, words: Sequence[str] | None = None) -> argparse.Namespace:
