@@ -11,7 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from samu_batch.model import ModelSpec
 from samu_engines.network import SAMU_LITE, Network, NetworkConfig
+from samu_engines.torch_cpu import read_network
 from samu_training import curves
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
@@ -20,7 +22,7 @@ from samu_training.losses import HALO, disagreement, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings, note_structure
-from samu_training.train import Step, _in_two
+from samu_training.train import Step, _in_two, _learner
 from samu_training.train_options import parse_options
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -58,11 +60,27 @@ def test_a_configuration_is_a_command_line_that_the_command_line_overrules():
     assert parse_options(None, ["--config", str(CONFIGS / "samu-lite.toml"), *NEEDED]).network == "samu-lite"
 
 
+@pytest.mark.parametrize(("capability", "precision"), [("AVX2", "float32"), ("AVX512", "bfloat16")])
+def test_a_processor_that_would_emulate_bfloat16_trains_in_float32(capability, precision, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    words = ["--config", str(CONFIGS / "samu-lite.toml"), *NEEDED]
+    assert parse_options(None, words).precision == precision
+    assert parse_options(None, [*words, "--precision", "bfloat16"]).precision == "bfloat16"
+
+
 def test_a_configuration_with_a_wrong_name_is_refused(tmp_path, capsys):
     (tmp_path / "wrong.toml").write_text('network = "samu"\nlearning-rate = 1e-4\n')
     with pytest.raises(SystemExit):
         parse_options(None, ["--config", str(tmp_path / "wrong.toml"), *NEEDED])
     assert "--learning-rate" in capsys.readouterr().err
+
+
+def test_training_starts_from_the_weights_that_a_model_ships(tmp_path):
+    shipped = ModelSpec.load("samu-lite").weights
+    words = ["samu-lite", *NEEDED[:-1], str(tmp_path), "--start", str(shipped)]
+    started = _learner(parse_options(None, words), ALONE).network
+    for name, weights in read_network(shipped, "samu-lite").state_dict().items():
+        assert torch.equal(weights, started.state_dict()[name]), name
 
 
 def test_crops_too_small_to_overlap_inside_their_halos_are_refused(capsys):
@@ -191,7 +209,7 @@ def test_the_papers_network_trains_as_the_papers_configuration_says(pairs, embed
     run = tmp_path / "run"
     command = [sys.executable, "-m", "samu_training.train", "--config", CONFIGS / "paper.toml", "--pairs", pairs]
     command += ["--embeddings", embeddings, "--validation", pairs, "--run", run, "--stop-after", 2, "--edge", 24]
-    command += ["--batch", 1, "--workers", 1, "--threads", 1, "--precision", "bfloat16", "--every", 1000]
+    command += ["--batch", 1, "--workers", 1, "--threads", 1, "--precision", "auto", "--every", 1000]
     subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
     kept = torch.load(run / "checkpoint.pt", weights_only=True)
     assert kept["step"] == 2

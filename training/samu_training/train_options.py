@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from samu_engines.network import CONFIGS
 
 if TYPE_CHECKING:
@@ -37,7 +39,16 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
         parser.error(f"--edge {chosen.edge}: crops need {SMALLEST_EDGE} voxels")
     if chosen.agreement and chosen.edge < SMALLEST_AGREEING:
         parser.error(f"--edge {chosen.edge}: with --agreement crops need {SMALLEST_AGREEING} voxels")
+    if chosen.precision == "auto":
+        chosen.precision = "bfloat16" if _computes_in_bfloat16(chosen.device) else "float32"
     return chosen
+
+
+def _computes_in_bfloat16(device: str) -> bool:
+    """Whether a device has instructions for it; a CPU without AVX-512 emulates them, a hundred times slower."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.backends.cpu.get_cpu_capability() == "AVX512")
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
@@ -61,12 +72,13 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--loss", choices=["density", "smooth-l1"], default="density")
     add("--agreement", type=float, default=0.0, help="weight of what a network says otherwise in overlapping crops")
     add("--clip", type=float, default=1.0, help="largest norm of the gradients")
-    add("--precision", choices=["bfloat16", "float16", "float32"], default="bfloat16")
+    precisions = ["auto", "bfloat16", "float16", "float32"]
+    add("--precision", choices=precisions, default="auto", help="auto: bfloat16 where the device computes in it")
     add("--augment", choices=["none", "torchio"], default="none")
     add("--workers", type=int, default=0, help="processes that prepare crops ahead; 0: in this one, when needed")
     add("--every", type=float, default=120, help="seconds between validations")
     add("--device", default="cpu")
     add("--threads", type=int, help="of torch; one is best where the cores are shared")
     add("--seed", type=int, default=0)
-    add("--start", type=Path, help="checkpoint to take the weights from that it shares")
+    add("--start", type=Path, help="checkpoint, or ONNX file of a model, to take the weights from that it shares")
     return parser
