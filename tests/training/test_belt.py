@@ -51,3 +51,14 @@ def test_a_micelle_is_a_ring_with_two_layers_of_heads(inside):
     assert np.median(dips) < 0.7
     again = belt(inside, 6.0, recipe_of("micelle", b_factor=20.0), np.random.default_rng(7))
     np.testing.assert_allclose(again, 2 * rings[7], rtol=1e-5)
+
+
+def test_the_ice_that_a_micelle_displaces_takes_from_its_mean_and_not_from_its_texture(inside):
+    def drawn(density, texture):
+        recipe = replace(recipe_of("micelle"), belt_density=density, belt_texture=texture)
+        return belt(inside, 3.0, recipe, np.random.default_rng(1))
+
+    ring, texture = drawn(0.5, 0.0), drawn(0.0, 1.0)
+    assert abs(texture.mean()) < 0.1 * texture.std()
+    assert texture[np.abs(ring) > 0.2 * ring.max()].std() > 5 * texture[ring == 0].std()
+    np.testing.assert_allclose(drawn(0.5, 2.0), ring + 2 * texture, atol=1e-5)

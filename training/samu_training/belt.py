@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
     Volume = NDArray[np.float32]
 
+ATOMS = 0.05
+"""Heavy atoms of detergent in a cubic angstrom."""
+
 
 def belt(inside: NDArray[np.bool_], level: float, recipe: Recipe, rng: Generator) -> Volume:
     """Return what surrounds a molecule whose mean density is ``level``: float32 (D, H, W)."""
     if recipe.belt == "none":
         return np.zeros(inside.shape, np.float32)
     part = _micelle(inside, recipe, rng) if recipe.belt == "micelle" else _lumps(inside, recipe, rng)
-    around: Volume = recipe.belt_density * np.float32(level) * part
+    around: Volume = np.float32(level) * part
     return around.astype(np.float32)
 
 
@@ -34,15 +37,16 @@ def _lumps(inside: NDArray[np.bool_], recipe: Recipe, rng: Generator) -> Volume:
     if recipe.belt == "slab":
         height = _height(inside, recipe, rng, axis=_random_axis(rng))
         where = where * (np.abs(height) < rng.uniform(12, 20))
-    blobs: Volume = (lumps * where).astype(np.float32)
+    blobs: Volume = (recipe.belt_density * lumps * where).astype(np.float32)
     return blobs
 
 
 def _micelle(inside: NDArray[np.bool_], recipe: Recipe, rng: Generator) -> Volume:
-    """Return a ring around the molecule, rounded at its rims: heads, as dense as 1, around tails that are less.
+    """Return a ring around the molecule, rounded at its rims: heads, as dense as the belt, around tails that are less.
 
-    Small rings are detergent micelles, wide ones nanodiscs. Its molecules are without order, so at the resolution of
-    the map it has the texture of smoothed noise.
+    Small rings are detergent micelles, wide ones nanodiscs. Its molecules are without order, so its atoms fluctuate as
+    if thrown at random; the ice that they displace takes from their mean, not from that. What is the same in all
+    particles of it stays.
     """
     axis = _principal_axis(inside, rng) if rng.random() < 0.7 else _random_axis(rng)
     height = np.abs(_height(inside, recipe, rng, axis=axis))
@@ -54,8 +58,8 @@ def _micelle(inside: NDArray[np.bool_], recipe: Recipe, rng: Generator) -> Volum
     # Heads lie within a few angstrom of the outer surface.
     at_surface = np.clip((radius - 1) * min(half, reach) / heads + 1, 0, 1)
     ring = (radius < 1) * ~inside * (tails + (1 - tails) * at_surface)
-    texture = gaussian_filter(rng.normal(size=inside.shape).astype(np.float32), rng.uniform(0.5, 2.0) / recipe.spacing)
-    ring = ring * (1 + rng.uniform(0.2, 1.5) * texture / texture.std())
+    thrown = rng.normal(size=inside.shape) / np.sqrt(ATOMS * recipe.spacing**3)
+    ring = recipe.belt_density * ring + recipe.belt_texture * ((radius < 1) * ~inside) * thrown
     smear = np.sqrt(rng.uniform(0.7, 1.6) * recipe.b_factor / (8 * np.pi**2))
     smeared: Volume = gaussian_filter(ring.astype(np.float32), smear / recipe.spacing)
     return smeared

@@ -33,8 +33,9 @@ class Recipe:
         share of unmodelled atoms (waters, ions, ligands) at the molecule.
     solvent, solvent_b
         Density of the bulk solvent, as a share of the molecule's mean, and how fast it fades into it.
-    belt, belt_density
-        What surrounds the molecule that no model explains, and its density over the molecule's mean.
+    belt, belt_density, belt_texture
+        What surrounds the molecule that no model explains; its density over the molecule's mean; how much its atoms
+        fluctuate, over what as many as in protein, thrown at random, would.
     noise_inside, drift
         Strengths of additional noise inside, of slow background.
     contrast
@@ -62,6 +63,7 @@ class Recipe:
     solvent_b: float
     belt: Belt
     belt_density: float
+    belt_texture: float
     noise_inside: float
     drift: float
     contrast: float
@@ -78,7 +80,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
     resolution = rng.uniform(lowest, highest)
     b_factor = rng.uniform(3.0, 16.0) * resolution**2
     belts: tuple[Belt, ...] = ("none", "lumps", "slab", "micelle")
-    belt = belts[rng.choice(4, p=(0.42, 0.1, 0.08, 0.4))]
+    belt = belts[rng.choice(4, p=(0.3, 0.1, 0.1, 0.5))]
     masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
     return Recipe(
         resolution=resolution,
@@ -96,7 +98,8 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         solvent=rng.uniform(0, 0.5),
         solvent_b=rng.uniform(20, 200),
         belt=belt,
-        belt_density=rng.uniform(0.15, 0.75) * (3 if belt == "micelle" else 1),
+        belt_density=rng.uniform(0.15, 0.75) * (2 if belt == "micelle" else 1),
+        belt_texture=rng.uniform(0, 3),
         noise_inside=rng.uniform(0, 0.6),
         drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
         contrast=rng.uniform(-0.3, 2.5),
