@@ -231,7 +231,7 @@ def test_agreement_is_learnt(pairs, tmp_path):
     long = torch.rand(2, 1, 32 + shift, 32, 32, generator=torch.Generator().manual_seed(1))
     apart = {}
     for weight in ("1e-6", "1e3"):
-        more = ("--batch", "1", "--edge", "32", "--agreement", weight)
+        more = ("--batch", "1", "--edge", "32", "--agreement", weight, "--every", "1000")
         checkpoint, _ = trained(pairs, tmp_path / weight, *more, steps=12)
         network = Network(SAMU_LITE)
         network.load_state_dict(checkpoint["network"])
