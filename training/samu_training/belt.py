@@ -57,9 +57,9 @@ def _micelle(inside: NDArray[np.bool_], recipe: Recipe, rng: Generator) -> Volum
     tails = rng.uniform(-0.2, 0.8)
     # Heads lie within a few angstrom of the outer surface.
     at_surface = np.clip((radius - 1) * min(half, reach) / heads + 1, 0, 1)
-    ring = (radius < 1) * ~inside * (tails + (1 - tails) * at_surface)
     thrown = rng.normal(size=inside.shape) / np.sqrt(ATOMS * recipe.spacing**3)
-    ring = recipe.belt_density * ring + recipe.belt_texture * ((radius < 1) * ~inside) * thrown
+    mean = recipe.belt_density * (tails + (1 - tails) * at_surface)
+    ring = ((radius < 1) & ~inside) * (mean + recipe.belt_texture * thrown)
     smear = np.sqrt(rng.uniform(0.7, 1.6) * recipe.b_factor / (8 * np.pi**2))
     smeared: Volume = gaussian_filter(ring.astype(np.float32), smear / recipe.spacing)
     return smeared

@@ -45,7 +45,7 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
 
 
 def _computes_in_bfloat16(device: str) -> bool:
-    """Whether a device has instructions for it; a CPU without AVX-512 emulates them, a hundred times slower."""
+    """Whether a device computes in it at speed; a CPU without AVX-512 is a hundred times slower with it."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.backends.cpu.get_cpu_capability() == "AVX512")
