@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from samu_engines.blocks import CrossAttention, LinearAttention, Refinement, ResidualBlock, norm_of
+from samu_engines.blocks import CrossAttention, Gate, LinearAttention, Refinement, ResidualBlock, norm_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,8 @@ class NetworkConfig:
         need not pass through it.
     refine
         Channels of two last convolutions over single voxels, which even out the borders of patches; 0 for none.
+    gate
+        Channels of a gate that lets pass what its surroundings make likely to be protein; 0 for none.
     """
 
     patch: int
@@ -61,6 +63,7 @@ class NetworkConfig:
     early_upsampling: bool = False
     linear_path: bool = False
     refine: int = 0
+    gate: int = 0
 
 
 SAMU = NetworkConfig(
@@ -72,7 +75,7 @@ SAMU = NetworkConfig(
     dropout=0.2,
 )
 SAMU_LITE = NetworkConfig(
-    patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=8
+    patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=8, gate=32
 )
 CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
 
@@ -114,6 +117,7 @@ class Network(nn.Module):
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
         self.refine = Refinement(config.refine) if config.refine else None
+        self.gate = Gate(config.gate) if config.gate else None
 
     def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
         """Enhance cubes.
@@ -143,7 +147,9 @@ class Network(nn.Module):
         if self.linear is not None:
             enhanced = enhanced + self.linear(folded)
         enhanced = _unfold(enhanced, self.config.patch)
-        return enhanced if self.refine is None else self.refine(enhanced, cubes)
+        if self.refine is not None:
+            enhanced = self.refine(enhanced, cubes)
+        return enhanced if self.gate is None else self.gate(enhanced, cubes)
 
 
 class _Stage(nn.Sequential):

@@ -84,13 +84,18 @@ def read_network(path: Path, name: str) -> Network:
     network = Network(CONFIGS[name])
     network.eval()
     wanted = network.state_dict()
-    tensors = {t.name: t for t in onnx.load(path).graph.initializer if t.name in wanted}
-    missing = [key for key in wanted if key not in tensors and not key.startswith(UNUSED)]
+    weights = {key: values for key, values in read_weights(path).items() if key in wanted}
+    missing = [key for key in wanted if key not in weights and not key.startswith(UNUSED)]
     if missing:
         raise ValueError(f"{path} does not hold {missing[0]} and {len(missing) - 1} more parameters of {name}")
-    weights = {key: torch.from_numpy(numpy_helper.to_array(t).astype("float32")) for key, t in tensors.items()}
     try:
         network.load_state_dict(wanted | weights)
     except RuntimeError as error:
         raise ValueError(f"{path} holds another network than {name}: {error}") from error
     return network
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of an ONNX file, in float32, under the names of the network's parameters."""
+    halves = [t for t in onnx.load(path).graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
+    return {t.name: torch.from_numpy(numpy_helper.to_array(t).astype("float32")) for t in halves}

@@ -29,7 +29,11 @@ ISLAND = "float32/"
 """Begins the names of nodes that compute in float32, for builders that choose precisions themselves."""
 OLD_IR = 8
 """The version of the file format that came with opset 17."""
-NEW_ATTRIBUTES = {"Resize": ("antialias", "keep_aspect_ratio_policy"), "Cast": ("saturate",)}
+NEW_ATTRIBUTES = {
+    "AveragePool": ("dilations",),
+    "Resize": ("antialias", "keep_aspect_ratio_policy"),
+    "Cast": ("saturate",),
+}
 """Attributes that opset 17 does not know; the lint of models holds those of Resize to what it does."""
 
 

@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from samu_engines.blocks import LinearAttention, ResidualBlock
+from samu_engines.blocks import BRIGHTEST, SURROUNDINGS, Gate, LinearAttention, ResidualBlock, surroundings
 from samu_engines.network import SAMU, SAMU_LITE, Network, _fold, _unfold
 
 
@@ -118,6 +119,38 @@ def test_linear_attention_is_that_of_a_plain_loop():
         heads.append(torch.stack(columns, dim=1))
     expected = layer.out(torch.cat(heads).reshape(1, 128, 2, 3, 4))
     torch.testing.assert_close(layer(features), expected, rtol=1e-4, atol=1e-5)
+
+
+def boxes(values, size, of):
+    """Reduce every box of an edge around each point of an array, cut off at its faces."""
+    half = size // 2
+    return np.array(
+        [of(values[tuple(slice(max(0, i - half), i + half + 1) for i in point)]) for point in np.ndindex(*values.shape)]
+    ).reshape(values.shape)
+
+
+def test_a_gate_sees_what_plain_loops_find():
+    rng = np.random.default_rng(0)
+    enhanced, cube = (rng.random((14, 16, 18)).astype(np.float32) for _ in range(2))
+    seen = surroundings(*(torch.from_numpy(part)[None, None] for part in (enhanced, cube)))
+    for channel, part in enumerate((cube, cube**2, enhanced)):
+        mean = part.reshape(7, 2, 8, 2, 9, 2).mean(axis=(1, 3, 5))
+        around = [boxes(boxes(mean, size, np.mean), size, np.mean) for size in SURROUNDINGS]
+        expected = [mean, *around, boxes(around[1], BRIGHTEST, np.max)]
+        for found, right in zip(seen, expected, strict=True):
+            np.testing.assert_allclose(found[0, channel].numpy(), right, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_gate_lets_nearly_all_pass_at_first_and_never_adds():
+    enhanced, cubes = torch.randn(2, 1, 16, 16, 16), torch.rand(2, 1, 16, 16, 16)
+    gate = Gate(8)
+    torch.testing.assert_close(gate(enhanced, cubes), enhanced * torch.sigmoid(torch.tensor(2.0)))
+    torch.nn.init.normal_(gate.third.weight, std=10)
+    share = gate(enhanced, cubes) / enhanced
+    assert share.min() > 0
+    assert share.max() < 1
+    assert share.std() > 1e-3
 
 
 def test_folding_is_undone_exactly():

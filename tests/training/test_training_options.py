@@ -1,5 +1,6 @@
 """The paper's way of training: augmentation, structure, several processes; and what a configuration file says."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from samu_batch.model import ModelSpec
+from samu_engines.network import CONFIGS as NETWORKS
 from samu_engines.network import SAMU_LITE, Network, NetworkConfig
 from samu_engines.torch_cpu import read_network
 from samu_training import curves
@@ -81,6 +83,17 @@ def test_training_starts_from_the_weights_that_a_model_ships(tmp_path):
     started = _learner(parse_options(None, words), ALONE).network
     for name, weights in read_network(shipped, "samu-lite").state_dict().items():
         assert torch.equal(weights, started.state_dict()[name]), name
+
+
+def test_a_network_with_a_part_more_starts_from_the_weights_it_shares(tmp_path, monkeypatch):
+    small = dataclasses.replace(SAMU_LITE, widths=(8, 16))
+    held = Network(dataclasses.replace(small, gate=0))
+    torch.save({"network": held.state_dict()}, tmp_path / "held.pt")
+    monkeypatch.setitem(NETWORKS, "samu-lite", small)
+    words = ["samu-lite", *NEEDED[:-1], str(tmp_path / "run"), "--start", str(tmp_path / "held.pt")]
+    started = _learner(parse_options(None, words), ALONE).network.state_dict()
+    assert all(torch.equal(weights, started[name]) for name, weights in held.state_dict().items())
+    assert any(name.startswith("gate.") for name in started)
 
 
 def test_crops_too_small_to_overlap_inside_their_halos_are_refused(capsys):

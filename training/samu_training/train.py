@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 
 from samu_engines.network import CONFIGS, Network, channels_last
-from samu_engines.torch_cpu import read_network
+from samu_engines.torch_cpu import read_weights
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
 from samu_training.data import Crops, Mixed
@@ -104,17 +104,16 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
     if checkpoint.exists():
         learner.restore(checkpoint, processes)
     elif chosen.start is not None:
-        network.load_state_dict(_weights_in(chosen.start, chosen.network), strict=False)
+        network.load_state_dict(_weights_in(chosen.start), strict=False)
     chosen.run.mkdir(parents=True, exist_ok=True)
     return learner
 
 
-def _weights_in(start: Path, network: str) -> dict[str, Tensor]:
+def _weights_in(start: Path) -> dict[str, Tensor]:
     """Return the weights of a checkpoint, or of a model's ONNX file."""
     if start.suffix == ".onnx":
-        held: dict[str, Tensor] = read_network(start, network).state_dict()
-    else:
-        held = torch.load(start, weights_only=True)["network"]
+        return read_weights(start)
+    held: dict[str, Tensor] = torch.load(start, weights_only=True)["network"]
     return held
 
 
