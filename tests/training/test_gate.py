@@ -12,7 +12,7 @@ from samu_engines.blocks import Gate, surroundings
 from samu_engines.torch_cpu import read_network, read_weights
 from samu_training import gate as gate_module
 from samu_training.data import Crops
-from samu_training.gate import CUBE, SHIFT, Seen, crowded, train_gate, write_crops
+from samu_training.gate import CUBE, SHIFT, Seen, crowded, train_gate, without_gate, write_checkpoint, write_crops
 
 LONG = (CUBE + SHIFT, CUBE, CUBE)
 
@@ -46,8 +46,7 @@ def test_a_gate_learns_to_stop_what_is_darker_than_the_molecule(tmp_path):
         np.savez(tmp_path / f"1_{number:05d}.npz", **{name: part.astype(np.float16) for name, part in arrays.items()})
     torch.manual_seed(0)
     gate, seen = Gate(8), Seen(tmp_path)
-    asked = argparse.Namespace(seed=0, often=2.0, rate=0.05, minutes=0.3, batch=2, inside=0.5, agreement=1.0)
-    assert train_gate(gate, seen, asked) > 5
+    train_gate(gate, seen, argparse.Namespace(seed=0, often=2, rate=0.1, steps=60, batch=1, inside=0.5, agreement=1))
     cube = torch.from_numpy(source[:CUBE])[None, None]
     with torch.no_grad():
         share = gate.share(torch.cat(surroundings(cube, cube), dim=1))[0, 0]
@@ -60,7 +59,7 @@ def test_what_is_stored_is_what_the_network_gives_before_its_gate(shipped, tmp_p
     (tmp_path / "pairs").mkdir()
     np.save(tmp_path / "pairs" / "00000.npy", pair)
     drawn = Crops(tmp_path / "pairs", edge=CUBE, longer=SHIFT)
-    write_crops(gate_module._without_gate(shipped, "samu-lite"), drawn, tmp_path / "crops", count=1, seed=3)
+    write_crops(without_gate(shipped), drawn, tmp_path / "crops", count=1, seed=3)
     [path] = (tmp_path / "crops").iterdir()
     assert path.name == "3_00000.npz"
     [around, enhanced, target, molecule] = Seen(tmp_path / "crops").batch(np.array([0]))
@@ -74,11 +73,15 @@ def test_what_is_stored_is_what_the_network_gives_before_its_gate(shipped, tmp_p
 
 
 def test_only_the_gate_differs_in_what_is_written(shipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(gate_module, "train_gate", lambda gate, *_: torch.nn.init.ones_(gate.third.bias) and 7)
-    gate_module._train(
-        argparse.Namespace(network="samu-lite", model=shipped, crops=tmp_path, run=tmp_path / "run", minutes=1.0)
-    )
+    monkeypatch.setattr(gate_module, "train_gate", lambda gate, *_: torch.nn.init.ones_(gate.third.bias))
+    monkeypatch.setattr(gate_module, "Seen", lambda _: None)
+    write_checkpoint(argparse.Namespace(model=shipped, crops=tmp_path, run=tmp_path / "run", steps=7))
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert state["step"] == 7
+    assert state["network"]["gate.third.bias"] == 1
     for name, weights in read_weights(shipped).items():
         assert torch.equal(state["network"][name], weights) != name.startswith("gate."), name
+
+
+def test_a_folder_without_crops_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="holds no crops: make some"):
+        Seen(tmp_path)

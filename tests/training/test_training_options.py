@@ -96,6 +96,13 @@ def test_a_network_with_a_part_more_starts_from_the_weights_it_shares(tmp_path, 
     assert any(name.startswith("gate.") for name in started)
 
 
+def test_a_start_that_shares_nothing_is_refused(tmp_path):
+    torch.save({"network": {"other": torch.zeros(1)}}, tmp_path / "held.pt")
+    words = ["samu-lite", *NEEDED[:-1], str(tmp_path / "run"), "--start", str(tmp_path / "held.pt")]
+    with pytest.raises(SystemExit, match="holds no weights of this network"):
+        _learner(parse_options(None, words), ALONE)
+
+
 def test_crops_too_small_to_overlap_inside_their_halos_are_refused(capsys):
     with pytest.raises(SystemExit):
         parse_options(None, ["samu-lite", *NEEDED, "--edge", "28", "--agreement", "30"])

@@ -144,7 +144,6 @@ class Crops:
         self._augment = augment
         self._embeddings = embeddings
         self._pairs: dict[str, NDArray[np.float16]] = {}
-        self._listed: tuple[int, list[str]] = (0, [])
 
     def batch(self, rng: Generator, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return sources in [0, 1] and targets in [0, 1], each (count, 1, edge, edge, edge)."""
@@ -188,10 +187,7 @@ class Crops:
         return np.asarray(rng.integers(-overhang, np.maximum(whole - shape + overhang, -overhang) + 1))
 
     def _names(self) -> list[str]:
-        changed = self._folder.stat().st_mtime_ns
-        if changed != self._listed[0]:
-            self._listed = changed, sorted(path.name for path in self._folder.glob("*.npy"))
-        names = self._listed[1]
+        names = sorted(path.name for path in self._folder.glob("*.npy"))
         if not names:
             raise FileNotFoundError(f"{self._folder} holds no pairs: make some with python -m samu_training.data")
         return names

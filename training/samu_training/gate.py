@@ -1,9 +1,9 @@
-"""Train the gate of a network alone, on what the rest of it gives, which is computed once: minutes instead of hours.
+"""Train the gate of ``samu-lite`` alone, on what the rest of it gives, which is computed once: minutes, not hours.
 
 ::
 
     python -m samu_training.gate crops MODEL.onnx PAIRS CROPS --count 500 --seed 1     a process for each seed
-    python -m samu_training.gate train MODEL.onnx CROPS RUN --minutes 7                RUN/checkpoint.pt, to export
+    python -m samu_training.gate train MODEL.onnx CROPS RUN --steps 500                RUN/checkpoint.pt, to export
 
 A gate sees no more than the cube and what was enhanced, so nothing else of the network takes part. Crops with
 unmodelled density as bright as protein are few, and are drawn more often.
@@ -24,7 +24,7 @@ from scipy.ndimage import distance_transform_edt
 from torch.nn import functional
 
 from samu_engines.blocks import Gate, surroundings
-from samu_engines.network import CONFIGS, Network, channels_last
+from samu_engines.network import SAMU_LITE, Network, channels_last
 from samu_engines.torch_cpu import read_weights
 from samu_training.as_read import CORE, CUBE
 from samu_training.data import Crops
@@ -87,6 +87,8 @@ class Seen:
 
     def __init__(self, folder: Path) -> None:
         self._paths = sorted(folder.glob("*.npz"))
+        if not self._paths:
+            raise SystemExit(f"{folder} holds no crops: make some with python -m samu_training.gate crops")
         self._kept: dict[int, list[Tensor]] = {}
 
     def weights(self, *, often: float) -> NDArray[np.float64]:
@@ -136,15 +138,15 @@ def gate_loss(enhanced: Tensor, target: Tensor, molecule: Tensor, *, inside: flo
     return loss
 
 
-def train_gate(gate: Gate, seen: Seen, asked: argparse.Namespace) -> int:
-    """Train to a budget of minutes; return the steps it took."""
+def train_gate(gate: Gate, seen: Seen, asked: argparse.Namespace) -> None:
+    """Train for so many steps, the learning rate falling to zero with a cosine."""
     rng = np.random.default_rng(asked.seed)
     weights = seen.weights(often=asked.often)
     optimiser = torch.optim.AdamW(gate.parameters(), lr=asked.rate, weight_decay=0.01)
-    begun, step, losses = time.monotonic(), 0, []
-    while (used := (time.monotonic() - begun) / (60 * asked.minutes)) < 1:
+    losses: list[float] = []
+    for step in range(asked.steps):
         for group in optimiser.param_groups:
-            group["lr"] = asked.rate * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * used))
+            group["lr"] = asked.rate * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / asked.steps))
         around, enhanced, target, molecule = seen.batch(rng.choice(len(weights), asked.batch, p=weights))
         passed = enhanced * gate.share(around)
         loss = gate_loss(passed, target, molecule, inside=asked.inside, agreement=asked.agreement)
@@ -152,11 +154,9 @@ def train_gate(gate: Gate, seen: Seen, asked: argparse.Namespace) -> int:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(gate.parameters(), 1.0)
         optimiser.step()
-        step += 1
         losses.append(loss.item())
-        if step % 50 == 0:
-            print(f"{step} steps, {used:.0%} of the time, loss {np.mean(losses[-50:]):.4f}", flush=True)
-    return step
+        if len(losses) % 50 == 0:
+            print(f"{len(losses)} of {asked.steps} steps, loss {np.mean(losses[-50:]):.4f}", flush=True)
 
 
 def _two(crop: NDArray[np.float32]) -> Tensor:
@@ -164,8 +164,9 @@ def _two(crop: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.stack([crop[:CUBE], crop[-CUBE:]])[:, None])
 
 
-def _without_gate(model: Path, name: str) -> Network:
-    network: Network = Network(dataclasses.replace(CONFIGS[name], gate=0)).eval()
+def without_gate(model: Path) -> Network:
+    """Return ``samu-lite`` up to its gate, with the weights of a model's ONNX file."""
+    network: Network = Network(dataclasses.replace(SAMU_LITE, gate=0)).eval()
     wanted = network.state_dict()
     network.load_state_dict({key: weights for key, weights in read_weights(model).items() if key in wanted})
     channels_last(network)
@@ -175,7 +176,6 @@ def _without_gate(model: Path, name: str) -> Network:
 def main() -> None:
     """Write crops, or train on them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=CONFIGS, default="samu-lite")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     commands = parser.add_subparsers(dest="command", required=True)
     crops = commands.add_parser("crops", help="write crops, and what the rest of the network gives of them")
@@ -185,31 +185,31 @@ def main() -> None:
             command.add_argument(place, type=Path)
         command.add_argument("--seed", type=int, default=1)
     crops.add_argument("--count", type=int, default=500)
-    train.add_argument("--minutes", type=float, default=7)
+    train.add_argument("--steps", type=int, default=500)
     train.add_argument("--batch", type=int, default=4, help="crops a step; each is two cubes")
     train.add_argument("--rate", type=float, default=1e-2)
     train.add_argument("--often", type=float, default=6, help="times that a crowded crop is drawn as often as others")
-    train.add_argument("--inside", type=float, default=0.5, help="share of the correlation inside the molecule")
+    train.add_argument("--inside", type=float, default=0.75, help="share of the correlation inside the molecule")
     train.add_argument("--agreement", type=float, default=30)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     torch.manual_seed(asked.seed)
     if asked.command == "crops":
-        rest = _without_gate(asked.model, asked.network)
-        write_crops(rest, Crops(asked.pairs, edge=CUBE, longer=SHIFT), asked.crops, count=asked.count, seed=asked.seed)
+        crops_of = Crops(asked.pairs, edge=CUBE, longer=SHIFT)
+        write_crops(without_gate(asked.model), crops_of, asked.crops, count=asked.count, seed=asked.seed)
     else:
-        _train(asked)
+        write_checkpoint(asked)
 
 
-def _train(asked: argparse.Namespace) -> None:
-    config = CONFIGS[asked.network]
-    network = Network(config)
-    network.load_state_dict(_without_gate(asked.model, asked.network).state_dict(), strict=False)
-    assert network.gate is not None, f"{asked.network} has no gate"
-    steps = train_gate(network.gate, Seen(asked.crops), asked)
+def write_checkpoint(asked: argparse.Namespace) -> None:
+    """Train a new gate behind the rest of a model, and write both as a checkpoint."""
+    gate, begun = Gate(SAMU_LITE.gate), time.monotonic()
+    train_gate(gate, Seen(asked.crops), asked)
+    weights = without_gate(asked.model).state_dict()
+    weights |= {f"gate.{name}": values for name, values in gate.state_dict().items()}
     asked.run.mkdir(parents=True, exist_ok=True)
-    state = {"config": dataclasses.asdict(config), "network": network.state_dict()}
-    torch.save(state | {"step": steps, "spent": 60 * asked.minutes}, asked.run / "checkpoint.pt")
+    state = {"config": dataclasses.asdict(SAMU_LITE), "network": weights}
+    torch.save(state | {"step": asked.steps, "spent": time.monotonic() - begun}, asked.run / "checkpoint.pt")
 
 
 if __name__ == "__main__":

@@ -104,17 +104,17 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
     if checkpoint.exists():
         learner.restore(checkpoint, processes)
     elif chosen.start is not None:
-        network.load_state_dict(_weights_in(chosen.start), strict=False)
+        _start_from(chosen.start, network)
     chosen.run.mkdir(parents=True, exist_ok=True)
     return learner
 
 
-def _weights_in(start: Path) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint, or of a model's ONNX file."""
-    if start.suffix == ".onnx":
-        return read_weights(start)
-    held: dict[str, Tensor] = torch.load(start, weights_only=True)["network"]
-    return held
+def _start_from(start: Path, network: Network) -> None:
+    """Take the weights that a network shares with a checkpoint, or with a model's ONNX file."""
+    held = read_weights(start) if start.suffix == ".onnx" else torch.load(start, weights_only=True)["network"]
+    if not held.keys() & network.state_dict().keys():
+        raise SystemExit(f"--start {start} holds no weights of this network")
+    network.load_state_dict(held, strict=False)
 
 
 def _stream(chosen: Namespace, processes: Processes, *, first: int) -> Iterator[list[Tensor]]:

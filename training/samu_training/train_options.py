@@ -78,11 +78,6 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--workers", type=int, default=0, help="processes that prepare crops ahead; 0: in this one, when needed")
     add("--every", type=float, default=120, help="seconds between validations")
     add("--device", default="cpu")
-    add(
-        "--compile",
-        action="store_true",
-        help="fuse what lies between convolutions (torch.compile): minutes at the start",
-    )
     add("--threads", type=int, help="of torch; one is best where the cores are shared")
     add("--seed", type=int, default=0)
     add("--start", type=Path, help="checkpoint, or ONNX file of a model, to take the weights from that it shares")
