@@ -157,11 +157,15 @@ class Gate(nn.Module):
 
     def forward(self, enhanced: Tensor, cubes: Tensor) -> Tensor:
         """(N, 1, D, H, W) twice to the same: the share of the enhanced cubes that passes times them."""
-        return enhanced * self.share(torch.cat(surroundings(enhanced, cubes.to(enhanced.dtype)), dim=1))
+        # Means are taken in float32 at least: PyTorch on CPUs has none in half precision.
+        wide = torch.promote_types(enhanced.dtype, torch.float32)
+        seen = torch.cat(surroundings(enhanced.to(wide), cubes.to(wide)), dim=1)
+        return enhanced * self.share(seen).to(enhanced.dtype)
 
     def share(self, seen: Tensor) -> Tensor:
         """Return what share passes, (N, 1, D, H, W), of all that :func:`surroundings` returns."""
-        likely = self.third(functional.silu(self.second(functional.silu(self.first(seen)))))
+        seen, wide = seen.to(self.first.weight.dtype), seen.dtype
+        likely = self.third(functional.silu(self.second(functional.silu(self.first(seen))))).to(wide)
         doubled = functional.interpolate(torch.sigmoid(likely), scale_factor=2.0, mode="nearest")
         return averaged(doubled, 3)
 

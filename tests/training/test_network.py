@@ -153,6 +153,17 @@ def test_a_gate_lets_nearly_all_pass_at_first_and_never_adds():
     assert share.std() > 1e-3
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_gate_takes_half_precision(precision):
+    enhanced, cubes = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16)
+    gate = Gate(8)
+    torch.nn.init.normal_(gate.third.weight, std=10)
+    expected = gate(enhanced, cubes)
+    halves = gate.to(precision)(enhanced.to(precision), cubes)
+    assert halves.dtype == precision
+    torch.testing.assert_close(halves.float(), expected, rtol=0.1, atol=0.02)
+
+
 def test_folding_is_undone_exactly():
     cubes = torch.arange(2 * 8 * 4 * 6).reshape(2, 1, 8, 4, 6)
     folded = _fold(cubes, 2)
