@@ -41,7 +41,7 @@ install: $(BIN)/python
 	$(BIN)/pip install --quiet ./engines
 	$(BIN)/pip install --quiet .
 
-# uv unpacks what the tests need, 6 GB with torch, in a fraction of pip's time; where it cannot, pip does.
+# uv fetches and unpacks side by side what the tests need, 6 GB with torch; where it cannot, pip does it.
 install-tests: install
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r tests/requirements.txt \
