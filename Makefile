@@ -5,6 +5,8 @@ BIN := .venv/bin
 # Real maps for the tests that want them, where they lie beside the repository.
 SAMU_DATA ?= $(realpath $(wildcard ../shared/data))
 export SAMU_DATA
+# uv compiles no Python: where bytecode may not be kept either, each process that imports torch compiles it for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint bench install install-tests clean
 
