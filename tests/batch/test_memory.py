@@ -43,7 +43,7 @@ def peak_memory(path, folder):
 def test_peak_memory_of_a_map_eight_times_larger(tmp_path):
     # How full the queues between the stages get is a matter of timing: peaks of one map differ by up to a fifth.
     peaks = {}
-    for edge, runs in ((384, 3), (768, 2)):
+    for edge, runs in ((384, 5), (768, 3)):
         path = tmp_path / f"map{edge}.mrc"
         write_map(path, edge)
         peaks[edge] = [peak_memory(path, tmp_path) for _ in range(runs)]

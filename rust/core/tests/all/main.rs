@@ -1,4 +1,4 @@
-//! All tests that see the crate from outside, in one program: linking one, optimised across crates, takes a minute.
+//! All tests that see the crate from outside, in one program: each is optimised across all crates anew.
 
 mod geometry;
 mod volume;
