@@ -1,6 +1,10 @@
 """The CPU engines compute what the ONNX file says, in order, and law 6 holds whatever a network makes of zeros."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -53,6 +57,20 @@ def test_a_yielded_batch_is_never_written_again(tmp_path, make_model, cubes, nam
     kept = first.copy()
     list(stream)
     np.testing.assert_array_equal(first, kept)
+
+
+def test_no_thread_is_bound_to_a_core(tmp_path, make_model, cubes, name):
+    # Each worker's engine would choose the same ones.
+    sidecar, _ = make_model(tmp_path)
+    engine = load_engine(str(sidecar), engine=name, threads=1)
+    found = set()
+    with ThreadPoolExecutor(1) as at_work:
+        running = at_work.submit(lambda: list(engine.stream(iter([cubes] * 100))))
+        while not running.done():
+            for task in Path("/proc/self/task").iterdir():
+                with suppress(ProcessLookupError):  # it ended since
+                    found.add(frozenset(os.sched_getaffinity(int(task.name))))
+    assert found == {frozenset(os.sched_getaffinity(0))}
 
 
 def test_the_engine_says_what_it_is(tmp_path, make_model, name):
