@@ -21,7 +21,7 @@ from samu_training.benchmark import enhanced_map
 from samu_training.reconstruct import draw
 from samu_training.testset import make_map, read_testset
 
-SHIFTS = (23, 24, 25, 26)
+SHIFTS = range(-2, 2)
 CACHE = default_cache() / "benchmark" / "maps"
 
 
@@ -41,7 +41,7 @@ def ratio(paths, engine, folder):
     across, inside = 0.0, 0.0
     for path in paths:
         plain = jumps(path, 0, engine, folder)
-        for shift in SHIFTS:
+        for shift in (engine.spec.core // 2 + more for more in SHIFTS):
             for faces, cores in zip(plain, jumps(path, shift, engine, folder), strict=True):
                 on_face = (np.arange(len(faces)) + 1) % engine.spec.core == 0
                 across += faces[on_face].sum()

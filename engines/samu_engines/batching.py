@@ -19,9 +19,14 @@ Stream = Callable[["Iterable[NDArray[np.float32]]"], "Iterator[NDArray[np.float3
 """Yields what a network makes of each batch, in order; raises MemoryError where memory is too short."""
 
 MOST = 32
-"""More cubes at once make no GPU faster: one of these has 262,144 voxels."""
+"""Cubes of 64^3 voxels; more at once make no GPU faster."""
 SHARE = 0.8
 """Of the free memory; the rest is for what fragments, and for a worker that started at the same time."""
+
+
+def of_edge(edge: int, cubes: int) -> int:
+    """Return how many cubes of an edge hold at most as many voxels as so many of 64^3; one at least."""
+    return max(1, min(cubes, cubes * 64**3 // edge**3))
 
 
 def find_batch(peak_of: Callable[[int], int], free: int, *, most: int = MOST) -> int:

@@ -9,16 +9,15 @@ Source: Zhang and Dao Duc, CryoSAMU, section 3.3; what the paper leaves out foll
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from samu_engines.blocks import CrossAttention, Gate, LinearAttention, Refinement, ResidualBlock, norm_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from samu_engines.folding import fold, unfold
+from samu_engines.gate import WideGate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +50,8 @@ class NetworkConfig:
         Channels of two last convolutions over single voxels, which even out the borders of patches; 0 for none.
     gate
         Channels of a gate that lets pass what its surroundings make likely to be protein; 0 for none.
+    wide_gate
+        Channels of each level of one that looks farther, in its place; empty for none.
     """
 
     patch: int
@@ -64,6 +65,7 @@ class NetworkConfig:
     linear_path: bool = False
     refine: int = 0
     gate: int = 0
+    wide_gate: tuple[int, ...] = ()
 
 
 SAMU = NetworkConfig(
@@ -77,7 +79,8 @@ SAMU = NetworkConfig(
 SAMU_LITE = NetworkConfig(
     patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=8, gate=32
 )
-CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
+SAMU_LITE_WIDE = replace(SAMU_LITE, gate=0, wide_gate=(16, 32, 48, 64))
+CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE, "samu-lite-wide": SAMU_LITE_WIDE}
 
 
 class Network(nn.Module):
@@ -117,7 +120,7 @@ class Network(nn.Module):
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
         self.refine = Refinement(config.refine) if config.refine else None
-        self.gate = Gate(config.gate) if config.gate else None
+        self.gate = _gate_of(config)
 
     def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
         """Enhance cubes.
@@ -134,7 +137,7 @@ class Network(nn.Module):
         Tensor
             (N, 1, D, H, W).
         """
-        folded = _fold(cubes, self.config.patch)
+        folded = fold(cubes, self.config.patch)
         features = self.stem(folded)
         skips = [features]
         for stage in self.encoder:
@@ -146,7 +149,7 @@ class Network(nn.Module):
         enhanced = self.head(features)
         if self.linear is not None:
             enhanced = enhanced + self.linear(folded)
-        enhanced = _unfold(enhanced, self.config.patch)
+        enhanced = unfold(enhanced, self.config.patch)
         if self.refine is not None:
             enhanced = self.refine(enhanced, cubes)
         return enhanced if self.gate is None else self.gate(enhanced, cubes)
@@ -177,6 +180,12 @@ class _Middle(nn.Module):
         return out
 
 
+def _gate_of(config: NetworkConfig) -> Gate | WideGate | None:
+    if config.wide_gate:
+        return WideGate(config.wide_gate)
+    return Gate(config.gate) if config.gate else None
+
+
 def channels_last(network: nn.Module) -> None:
     """Lay out the convolutions' weights as they are fastest; ``Module.to`` refuses the memory of attention."""
     for module in network.modules():
@@ -189,26 +198,3 @@ def _upsampling(config: NetworkConfig, width: int, next_width: int) -> nn.Module
     if config.early_upsampling:
         return nn.Sequential(nn.Conv3d(width, next_width, 3, padding=1), double)
     return nn.Sequential(double, nn.Conv3d(width, width, 3, padding=1))
-
-
-def _fold(cubes: Tensor, patch: int) -> Tensor:
-    """(N, 1, D, H, W) to (N, patch^3, D/patch, H/patch, W/patch)."""
-    if patch == 1:
-        return cubes
-    n = cubes.shape[0]
-    sizes = _split(cubes.shape[2:], patch)
-    folded = cubes.reshape(n, *sizes).permute(0, 2, 4, 6, 1, 3, 5)
-    return folded.reshape(n, patch**3, *sizes[::2])
-
-
-def _unfold(features: Tensor, patch: int) -> Tensor:
-    """Undo :func:`_fold`."""
-    if patch == 1:
-        return features
-    n, _, *sizes = features.shape
-    unfolded = features.reshape(n, patch, patch, patch, *sizes).permute(0, 4, 1, 5, 2, 6, 3)
-    return unfolded.reshape(n, 1, *(patch * size for size in sizes))
-
-
-def _split(shape: Sequence[int], patch: int) -> list[int]:
-    return [part for size in shape for part in (size // patch, patch)]

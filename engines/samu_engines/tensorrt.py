@@ -9,6 +9,7 @@ import onnx
 import tensorrt as trt
 from cuda.bindings import runtime as cudart
 
+from samu_engines.batching import of_edge
 from samu_engines.build import build_engine, failure, messages_of, plan_for
 from samu_engines.nvidia import first_gpu
 from samu_engines.pipeline import Pipeline
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("samu_batch")
 
 BATCH = 8
-"""Cubes at once where no plan for another number is kept; half as many, and so on, where memory is too short."""
+"""Cubes of 64^3 at once where no plan for another number is kept; half as many, and so on, where memory is short."""
 
 
 class TensorRtEngine:
@@ -142,7 +143,7 @@ def _first_batch(spec: Spec, gpu: Gpu) -> int:
     """Return the largest batch that a plan is kept for, or the usual one."""
     kept = [plan for _, plan in default_folder().plans() if plan is not None]
     here = [plan.batch for plan in kept if plan == plan_for(trt, spec, gpu, batch=plan.batch)]
-    return max(here, default=BATCH)
+    return max(here, default=of_edge(spec.cube, BATCH))
 
 
 def _compiled(spec: Spec, plan: EnginePlan) -> tuple[bytes, str]:

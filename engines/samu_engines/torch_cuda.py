@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from samu_engines import plain_norms
-from samu_engines.batching import Halving, find_batch
+from samu_engines.batching import MOST, Halving, find_batch, of_edge
 from samu_engines.lean import LeanNetwork
 from samu_engines.network import CONFIGS
 from samu_engines.torch_cpu import read_network
@@ -106,7 +106,7 @@ class TorchCudaEngine:
                 torch.cuda.synchronize()
             return int(torch.cuda.max_memory_reserved())
 
-        batch = find_batch(peak_of, free)
+        batch = find_batch(peak_of, free, most=of_edge(edge, MOST))
         _free()
         return batch
 

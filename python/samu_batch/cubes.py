@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from samu_batch.events import Listener
     from samu_batch.task import MapOptions
 
-SPREAD_ABOVE = 1000
-"""Cubes (500^3 voxels at the model's spacing) above which a map is spread over all workers that can share its volumes.
+SPREAD_EDGE = 500
+"""A map of more voxels than a cube of this edge, at the model's spacing, is spread over all workers that can share its
+volumes. What is left to one worker at the end of a run is never more than that."""
 
-What is left to one worker at the end of a run is never more than so many cubes: 20 s of a GPU that takes 20 ms for one.
-"""
+
+def spread_above(core: int) -> int:
+    """Return how many cores of an edge ``SPREAD_EDGE`` takes: a map of more is spread."""
+    return -((-SPREAD_EDGE // core) ** 3)
 
 
 def enhance_volume(
@@ -112,7 +115,7 @@ class CubeWork:
 
 @dataclass(frozen=True)
 class Spread:
-    """Does the cubes of maps that have more than ``above`` of them, in several processes."""
+    """Does the cubes of maps in several processes: of those with more than ``above``, or :func:`spread_above`."""
 
     do: Callable[[CubeWork, Listener], tuple[int, int]]
-    above: int = SPREAD_ABOVE
+    above: int | None = None

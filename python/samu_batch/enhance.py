@@ -15,7 +15,7 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from samu_batch import _rust
-from samu_batch.cubes import CubeWork
+from samu_batch.cubes import CubeWork, spread_above
 from samu_batch.errors import EmptyMapError, EngineError, NonFiniteError, TooLargeError
 from samu_batch.events import MapEvent, nobody
 from samu_batch.files import remove, remove_partials
@@ -131,7 +131,7 @@ def _plan(
     cubes = len(CubeGrid(shape, cube=spec.cube, core=spec.core))
     stored = 4 * cubes * spec.core**3
     budget = task.options.memory
-    huge = spread is not None and cubes > spread.above
+    huge = spread is not None and cubes > (spread.above or spread_above(spec.core))
     if not huge and 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
         return _Plan(None, None, budget // TILER_SHARE, cubes)
     free = shutil.disk_usage(scratch).free

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samu_batch.batch import clear
-from samu_batch.cubes import SPREAD_ABOVE
 from samu_batch.errors import TimeLimitError
 from samu_batch.journal import failed_outside
 from samu_batch.progress import duration
@@ -90,6 +89,8 @@ class Allowance:
         Maps that share one engine.
     workers
         Workers that a huge map is spread over.
+    huge
+        Cubes above which a map is; None where none is.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Allowance:
         pace: float | None,
         in_flight: int = 1,
         workers: int = 1,
+        huge: int | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.held = 0
@@ -107,6 +109,7 @@ class Allowance:
         self._pace = None if pace is None else pace * in_flight
         self._seconds = self._cubes = 0.0
         self._workers = workers
+        self._huge = huge
         self._now = now
 
     def refuse(self, decisions: Iterable[Decision]) -> Iterator[MapReport]:
@@ -145,4 +148,4 @@ class Allowance:
     def _cubes_each(self, cubes: int | None) -> float:
         """Return the cubes of a map that one worker does."""
         cubes = cubes or 0
-        return cubes / self._workers if cubes > SPREAD_ABOVE else cubes
+        return cubes / self._workers if self._huge is not None and cubes > self._huge else cubes

@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from samu_engines.batching import MOST, SHARE, Halving, find_batch
+from samu_engines.batching import MOST, SHARE, Halving, find_batch, of_edge
 
 
 class Device:
@@ -112,6 +112,10 @@ def test_the_batch_that_is_found_fits_and_one_more_would_not_fit_the_share(free,
     assert 1 <= found <= MOST
     assert found == 1 or fixed + found * each <= SHARE * free
     assert found == MOST or fixed + (found + 1) * each > SHARE * free
+
+
+def test_of_large_cubes_fewer_are_taken_at_once():
+    assert [of_edge(edge, 32) for edge in (32, 64, 128, 256)] == [32, 32, 4, 1]
 
 
 def test_where_one_cube_does_not_fit_there_is_no_batch():

@@ -15,9 +15,9 @@ from samu_batch.model import ModelSpec
 from samu_batch.task import MapOptions, MapTask
 
 MODEL = "samu-lite"
-SHIFTS = (23, 24, 25, 26)
-"""What lay on a face lies near the middle of a core when the map begins so much later, at each place that a network
-with a stride of 4 tells apart."""
+SHIFTS = range(-2, 2)
+"""What lay on a face lies near the middle of a core when the map begins half a core and so much later, at each place
+that a network with a stride of 4 tells apart."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_jump_across_core_faces_is_that_inside_cores(proteins, engine, tmp_p
     on_faces, inside = 0.0, 0.0
     for voxels in proteins:
         plain = enhanced(voxels, engine, tmp_path)
-        for shift in SHIFTS:
+        for shift in (engine.spec.core // 2 + more for more in SHIFTS):
             shifted = enhanced(np.pad(voxels, [(shift, 0)] * 3), engine, tmp_path)[shift:, shift:, shift:]
             for axis in range(3):
                 # The same planes of the same protein, once on faces and once inside.

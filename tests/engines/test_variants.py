@@ -25,6 +25,7 @@ CONFIGS = {
     "voxel norm, patches, linear path, gate": NetworkConfig(
         patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=4, gate=4
     ),
+    "wide gate": NetworkConfig(patch=2, widths=(8, 16), blocks=1, norm="voxel", wide_gate=(4, 8)),
 }
 
 
@@ -38,9 +39,8 @@ def exported(request, tmp_path_factory):
     with torch.no_grad():
         for weights in network.parameters():  # so that nothing starts at zero, and all are what float16 can hold
             weights.copy_((weights + 0.05 * torch.randn_like(weights)).half())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "CUBE", CUBE)
-        sidecar = export.export_model(network, tmp_path_factory.mktemp("model"), name="small", card={})
+    folder = tmp_path_factory.mktemp("model")
+    sidecar = export.export_model(network, folder, name="small", card={}, cube=CUBE, core=CUBE // 2)
     cubes = np.random.default_rng(0).random((3, 1, CUBE, CUBE, CUBE), dtype=np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(cubes)).numpy()

@@ -29,6 +29,14 @@ def test_most_maps_are_of_each_kind_and_no_kind_has_none(inside):
     assert not belt(inside, 3.0, recipe_of("none"), np.random.default_rng(0)).any()
 
 
+def test_dense_maps_have_detergent_as_dense_as_protein_and_mostly_no_mask():
+    drawn = [draw_recipe(np.random.default_rng(seed), dense=True) for seed in range(400)]
+    micelles = [recipe for recipe in drawn if recipe.belt == "micelle"]
+    assert 0.8 < len(micelles) / len(drawn) < 0.9
+    assert 0.9 < np.mean([recipe.belt_density for recipe in micelles]) < 1.1
+    assert np.mean([recipe.mask == "none" for recipe in drawn]) > 0.7
+
+
 @pytest.mark.parametrize("kind", ["lumps", "slab"])
 def test_lumps_lie_outside_the_molecule_and_near_it(inside, kind):
     blobs = belt(inside, 3.0, recipe_of(kind), np.random.default_rng(1))

@@ -1,4 +1,4 @@
-"""A gate is trained alone: what it is shown, what it learns, and that nothing else of the network changes."""
+"""A gate is trained alone: what it is told, what it learns, and that nothing else of the network changes."""
 
 import argparse
 
@@ -8,80 +8,124 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from samu_batch.model import ModelSpec
-from samu_engines.blocks import Gate, surroundings
+from samu_engines.gate import WideGate, passing
+from samu_engines.network import SAMU_LITE_WIDE
 from samu_engines.torch_cpu import read_network, read_weights
 from samu_training import gate as gate_module
-from samu_training.data import Crops
-from samu_training.gate import CUBE, SHIFT, Seen, crowded, train_gate, without_gate, write_checkpoint, write_crops
+from samu_training.gate import EDGE, SHIFT, far_share, gate_loss, train_gate, without_gate
+from samu_training.shown import Shown
 
-LONG = (CUBE + SHIFT, CUBE, CUBE)
+LONG = (EDGE + SHIFT, EDGE, EDGE)
 
 
-def belted(rng, *, bright):
-    """Return a crop with a slab of molecule and one of unmodelled density beside it."""
+def belted(rng):
+    """Return source, enhanced and target of a map: a slab of molecule, and one of detergent beside it, less bright."""
     target, source = (np.zeros(LONG, np.float32) for _ in range(2))
-    target[:, 10:30], source[:, 10:30] = 0.6, 0.8
-    source[:, 36:56] = bright
-    return source * rng.uniform(0.9, 1.1, LONG).astype(np.float32), target
+    target[:, 20:44], source[:, 20:44] = 0.6, 0.8
+    source[:, 52:76] = 0.4
+    source *= rng.uniform(0.9, 1.1, LONG).astype(np.float32)
+    return np.stack([source, source, target])
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    return ModelSpec.load("samu-lite").weights
+def asked(**others):
+    model = ModelSpec.load("samu-lite").weights
+    values = {"seed": 0, "steps": 1, "batch": 1, "rate": 0.01, "inside": 0.5, "told": 1.0, "agreement": 0.3}
+    return argparse.Namespace(model=model, **(values | others))
 
 
-def test_crops_with_much_beside_the_molecule_are_told_from_others():
-    rng = np.random.default_rng(0)
-    assert crowded(*belted(rng, bright=0.5))
-    assert not crowded(*belted(rng, bright=0.1))
-    assert not crowded(np.ones(LONG, np.float32), np.zeros(LONG, np.float32))  # no molecule
+def losses(gate, maps, **weights):
+    cubes = [
+        torch.from_numpy(np.stack([maps[channel, None, :EDGE], maps[channel, None, -EDGE:]])) for channel in (0, 1, 2)
+    ]
+    return gate_loss(gate, *cubes, **({"told": 0.0, "inside": 0.5, "agreement": 0.0} | weights)).item()
 
 
-def test_a_gate_learns_to_stop_what_is_darker_than_the_molecule(tmp_path):
-    rng = np.random.default_rng(0)
-    for number in range(6):
-        source, target = belted(rng, bright=0.4)
-        enhanced = np.stack([source[:CUBE], source[-CUBE:]])
-        arrays = {"source": source, "target": target, "enhanced": enhanced}
-        np.savez(tmp_path / f"1_{number:05d}.npz", **{name: part.astype(np.float16) for name, part in arrays.items()})
+class Knowing(WideGate):
+    """A gate that says the same everywhere but in the detergent."""
+
+    def __init__(self, *, molecule, detergent):
+        super().__init__((2, 4))
+        self.share = molecule, detergent
+
+    def likely(self, enhanced, cubes):
+        share = torch.full((len(enhanced), 1, *(n // 2 for n in enhanced.shape[2:])), self.share[0])
+        share[:, :, :, 24:40] = self.share[1]
+        return torch.logit(share)
+
+
+def test_the_loss_falls_when_detergent_is_stopped_and_rises_when_the_molecule_is():
+    maps = belted(np.random.default_rng(0))
+    right, blind, wrong = (Knowing(molecule=a, detergent=b) for a, b in ((0.99, 0.01), (0.99, 0.99), (0.01, 0.99)))
+    for weights in ({}, {"told": 1.0}):
+        assert losses(right, maps, **weights) < losses(blind, maps, **weights) < losses(wrong, maps, **weights)
+
+
+def test_a_point_counts_by_what_comes_out_there():
+    maps = belted(np.random.default_rng(0))
+    maps[1, :, 48:80] = 0  # nothing comes out of the detergent
+    right, blind = (Knowing(molecule=0.99, detergent=detergent) for detergent in (0.01, 0.99))
+    assert losses(right, maps, told=1.0) == pytest.approx(losses(blind, maps, told=1.0), abs=1e-4)
+
+
+def test_cubes_that_say_otherwise_of_the_same_voxels_lose():
+    class Placed(WideGate):
+        def likely(self, enhanced, cubes):
+            ramp = torch.linspace(-1, 1, EDGE // 2)[:, None, None]
+            return ramp.expand(len(enhanced), 1, *(EDGE // 2,) * 3)
+
+    maps = belted(np.random.default_rng(0))
+    more = losses(Placed((2, 4)), maps, agreement=1.0) - losses(Placed((2, 4)), maps)
+    share = torch.sigmoid(torch.linspace(-1, 1, EDGE // 2))
+    expected = (share[SHIFT // 2 :] - share[: -SHIFT // 2])[8:-8].abs().mean().item()
+    assert more == pytest.approx(expected, rel=0.1)
+    same = Knowing(molecule=0.5, detergent=0.1)
+    assert losses(same, maps, agreement=1.0) == pytest.approx(losses(same, maps), abs=1e-6)
+
+
+@torch.no_grad()
+def test_a_new_gate_looks_far_and_one_whose_coarse_lattices_died_is_known():
     torch.manual_seed(0)
-    gate, seen = Gate(8), Seen(tmp_path)
-    train_gate(gate, seen, argparse.Namespace(seed=0, often=2, rate=0.1, steps=60, batch=1, inside=0.5, agreement=1))
-    cube = torch.from_numpy(source[:CUBE])[None, None]
+    gate, cubes = WideGate(SAMU_LITE_WIDE.wide_gate), torch.rand(1, 1, 32, 32, 32)
+    torch.nn.init.normal_(gate.head.weight)
+    assert far_share(gate, cubes, cubes) > 0.3
+    gate.up[-1].weight.zero_()
+    assert far_share(gate, cubes, cubes) < 1e-5
+
+
+def test_a_gate_learns_to_stop_what_is_darker_and_nothing_else_changes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    (tmp_path / "shown").mkdir()
+    for number in range(3):
+        np.save(tmp_path / "shown" / f"{number}.npy", belted(rng).astype(np.float16))
+    torch.manual_seed(0)
+    monkeypatch.setattr(gate_module, "WARM_UP", 1)
+    monkeypatch.setattr(gate_module, "MEMORY", 0.5)
+    monkeypatch.setattr(gate_module, "SAMU_LITE_WIDE", small_gate(gate_module.SAMU_LITE_WIDE))
+    gate = WideGate(gate_module.SAMU_LITE_WIDE.wide_gate)
+    wanted = asked(steps=40, run=tmp_path / "run")
+    learnt = train_gate(gate, Shown(tmp_path / "shown", often=2), wanted)
+    source = torch.from_numpy(belted(rng)[:1, None, :EDGE])
     with torch.no_grad():
-        share = gate.share(torch.cat(surroundings(cube, cube), dim=1))[0, 0]
-    assert share[20:40, 15:25, 20:40].mean() > 0.6
-    assert share[20:40, 41:51, 20:40].mean() < 0.4
-
-
-def test_what_is_stored_is_what_the_network_gives_before_its_gate(shipped, tmp_path):
-    pair = np.random.default_rng(0).random((2, 80, 70, 70)).astype(np.float16)
-    (tmp_path / "pairs").mkdir()
-    np.save(tmp_path / "pairs" / "00000.npy", pair)
-    drawn = Crops(tmp_path / "pairs", edge=CUBE, longer=SHIFT)
-    write_crops(without_gate(shipped), drawn, tmp_path / "crops", count=1, seed=3)
-    [path] = (tmp_path / "crops").iterdir()
-    assert path.name == "3_00000.npz"
-    [around, enhanced, target, molecule] = Seen(tmp_path / "crops").batch(np.array([0]))
-    assert (around.shape, enhanced.shape) == ((2, 15, 32, 32, 32), (2, 1, CUBE, CUBE, CUBE))
-    assert target.shape == molecule.shape == (2, 1, 50, 50, 50)
-    network = read_network(shipped, "samu-lite")
-    with np.load(path) as arrays, torch.no_grad():
-        cube = torch.from_numpy(arrays["source"][-CUBE:].astype(np.float32))[None, None]
-        whole = network(cube)
-        torch.testing.assert_close(enhanced[1:] * network.gate.share(around[1:]), whole, rtol=0, atol=2e-3)
-
-
-def test_only_the_gate_differs_in_what_is_written(shipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(gate_module, "train_gate", lambda gate, *_: torch.nn.init.ones_(gate.third.bias))
-    monkeypatch.setattr(gate_module, "Seen", lambda _: None)
-    write_checkpoint(argparse.Namespace(model=shipped, crops=tmp_path, run=tmp_path / "run", steps=7))
+        share = passing(learnt.likely(source, source))[0, 0]
+    assert share[30:66, 28:36, 30:66].mean() > 0.6
+    assert share[30:66, 60:68, 30:66].mean() < 0.4
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert state["network"]["gate.third.bias"] == 1
-    for name, weights in read_weights(shipped).items():
-        assert torch.equal(state["network"][name], weights) != name.startswith("gate."), name
+    assert state["step"] == 40
+    for name, weights in learnt.state_dict().items():
+        assert torch.equal(state["network"].pop(f"gate.{name}"), weights)
+    held = read_weights(wanted.model)
+    for name, weights in state["network"].items():
+        assert torch.equal(held[name], weights), name
 
 
-def test_a_folder_without_crops_is_named(tmp_path):
-    with pytest.raises(SystemExit, match="holds no crops: make some"):
-        Seen(tmp_path)
+def small_gate(config):
+    import dataclasses
+
+    return dataclasses.replace(config, wide_gate=(4, 8))
+
+
+def test_the_rest_of_the_network_is_it_without_its_gate():
+    shipped = ModelSpec.load("samu-lite").weights
+    rest, whole, cubes = without_gate(shipped), read_network(shipped, "samu-lite"), torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(whole.gate(rest(cubes), cubes), whole(cubes))

@@ -11,7 +11,9 @@ torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode
 
 from samu_engines.blocks import BRIGHTEST, SURROUNDINGS, Gate, LinearAttention, ResidualBlock, surroundings
-from samu_engines.network import SAMU, SAMU_LITE, Network, _fold, _unfold
+from samu_engines.folding import fold, unfold
+from samu_engines.gate import WideGate, passing
+from samu_engines.network import SAMU, SAMU_LITE, SAMU_LITE_WIDE, Network
 
 
 def millions(*parts):
@@ -61,6 +63,7 @@ def test_the_papers_blocks(samu):
 def test_compute_of_a_cube():
     assert gigaflops(Network(SAMU)) == pytest.approx(467.9, abs=0.05)
     assert gigaflops(Network(SAMU_LITE)) <= 30
+    assert gigaflops(Network(SAMU_LITE_WIDE)) <= 30
 
 
 @pytest.mark.parametrize("density", [0.0, 1.0, 1e4])
@@ -141,23 +144,41 @@ def test_a_gate_sees_what_plain_loops_find():
             np.testing.assert_allclose(found[0, channel].numpy(), right, rtol=1e-5)
 
 
+def test_what_passes_is_repeated_and_averaged_over_three_voxels():
+    likely = torch.randn(2, 1, 3, 4, 5)
+    repeated = torch.sigmoid(likely).numpy()
+    for axis in (2, 3, 4):
+        repeated = repeated.repeat(2, axis=axis)
+    found = passing(likely).numpy()
+    for number, channel, *point in np.ndindex(*repeated.shape):
+        box = tuple(slice(max(0, i - 1), i + 2) for i in point)
+        np.testing.assert_allclose(
+            found[(number, channel, *point)], repeated[(number, channel, *box)].mean(), rtol=1e-5
+        )
+
+
+GATES = {"near": lambda: (gate := Gate(8), gate.third), "wide": lambda: (gate := WideGate((4, 8, 8)), gate.head)}
+
+
+@pytest.mark.parametrize("kind", GATES)
 @torch.no_grad()
-def test_a_gate_lets_nearly_all_pass_at_first_and_never_adds():
+def test_a_gate_lets_nearly_all_pass_at_first_and_never_adds(kind):
     enhanced, cubes = torch.randn(2, 1, 16, 16, 16), torch.rand(2, 1, 16, 16, 16)
-    gate = Gate(8)
+    gate, last = GATES[kind]()
     torch.testing.assert_close(gate(enhanced, cubes), enhanced * torch.sigmoid(torch.tensor(2.0)))
-    torch.nn.init.normal_(gate.third.weight, std=10)
+    torch.nn.init.normal_(last.weight, std=10)
     share = gate(enhanced, cubes) / enhanced
     assert share.min() > 0
     assert share.max() < 1
     assert share.std() > 1e-3
 
 
+@pytest.mark.parametrize("kind", GATES)
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_a_gate_takes_half_precision(precision):
+def test_a_gate_takes_half_precision(precision, kind):
     enhanced, cubes = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16)
-    gate = Gate(8)
-    torch.nn.init.normal_(gate.third.weight, std=10)
+    gate, last = GATES[kind]()
+    torch.nn.init.normal_(last.weight)
     expected = gate(enhanced, cubes)
     halves = gate.to(precision)(enhanced.to(precision), cubes)
     assert halves.dtype == precision
@@ -166,10 +187,10 @@ def test_a_gate_takes_half_precision(precision):
 
 def test_folding_is_undone_exactly():
     cubes = torch.arange(2 * 8 * 4 * 6).reshape(2, 1, 8, 4, 6)
-    folded = _fold(cubes, 2)
+    folded = fold(cubes, 2)
     assert folded.shape == (2, 8, 4, 2, 3)
     assert torch.equal(folded[0, :, 0, 0, 0], cubes[0, 0, :2, :2, :2].reshape(-1))
-    assert torch.equal(_unfold(folded, 2), cubes)
+    assert torch.equal(unfold(folded, 2), cubes)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import pytest
 
 from samu_batch import _rust
 from samu_batch._rust import CubeGrid, CubeReader, Volume, Voxels
+from samu_batch.cubes import spread_above
 
 CUBE, CORE = 12, 8
 
@@ -141,3 +142,8 @@ def test_what_does_not_belong_together_is_refused():
         _rust.write_cores(empty((20, 20, 21)), grid, [0, 1], cubes, threads=1)
     with pytest.raises(ValueError, match="scale"):
         CubeReader(empty((20, 20, 20)), grid, batch=1, scale=0.0, threads=1)
+
+
+@pytest.mark.parametrize(("core", "cubes"), [(50, 1000), (80, 343), (64, 512)])
+def test_a_map_is_spread_above_500_voxels_an_edge_whatever_the_core(core, cubes):
+    assert spread_above(core) == cubes == len(CubeGrid((500, 500, 500), cube=core + 14, core=core))

@@ -3,7 +3,6 @@
 import pytest
 
 from samu_batch.batch import Decision
-from samu_batch.cubes import SPREAD_ABOVE
 from samu_batch.entries import Entry
 from samu_batch.run_directory import RunDirectory
 from samu_batch.task import MapOptions, MapReport
@@ -75,8 +74,8 @@ def test_maps_in_flight_share_the_engine(decide):
 
 
 def test_a_huge_map_is_shared_by_the_workers(decide):
-    huge, large = decide("huge", SPREAD_ABOVE + 2), decide("large", SPREAD_ABOVE)
-    allowance = Allowance(LIMIT, pace=80 / SPREAD_ABOVE, workers=2, now=Clock())
+    huge, large = decide("huge", 1002), decide("large", 1000)
+    allowance = Allowance(LIMIT, pace=0.08, workers=2, huge=1000, now=Clock())
     assert names(allowance.admit([huge, large])) == ["huge", "large"]  # 40 s and 80 s of 90
     [_] = allowance.watch([done(huge, 80.0)])
     assert names(allowance.admit([huge, large])) == ["huge"]  # twice as slow: the large one takes 160 s

@@ -57,16 +57,16 @@ def as_the_product_reads(density: NDArray[np.float32], *, spacing: float) -> NDA
         return read_normalised(Path(file.name))[0]
 
 
-def make_pair(atoms: Atoms, rng: Generator) -> NDArray[np.float16]:
+def make_pair(atoms: Atoms, rng: Generator, *, dense: bool = False) -> NDArray[np.float16]:
     """Simulate the experimental map of a structure and the target on the same grid: float16 (2, D, H, W).
 
     A few hold no molecule: the source is noise and unmodelled density, the target nothing. A draw that drowns the
     molecule in noise is drawn again, as the paper leaves out pairs that hardly correlate.
     """
     if rng.random() < EMPTY_SHARE:
-        return _noise_alone(rng) if rng.random() < 0.25 else _draw_pair(atoms, rng, molecule=False)
+        return _noise_alone(rng) if rng.random() < 0.25 else _draw_pair(atoms, rng, dense=dense, molecule=False)
     while True:
-        pair = _draw_pair(atoms, rng)
+        pair = _draw_pair(atoms, rng, dense=dense)
         source, target = np.clip(pair, 0, 1).astype(np.float64)
         if np.corrcoef(source.ravel(), target.ravel())[0, 1] > LEAST_CORRELATION:
             return pair
@@ -78,8 +78,8 @@ def _noise_alone(rng: Generator) -> NDArray[np.float16]:
     return as_pair(field / np.float32(np.percentile(field, PERCENTILE)), np.zeros_like(field))
 
 
-def _draw_pair(atoms: Atoms, rng: Generator, *, molecule: bool = True) -> NDArray[np.float16]:
-    recipe = draw_recipe(rng)
+def _draw_pair(atoms: Atoms, rng: Generator, *, dense: bool, molecule: bool = True) -> NDArray[np.float16]:
+    recipe = draw_recipe(rng, dense=dense)
     positions, shape = place(atoms, recipe, rng)
     density = simulate_map(positions, atoms.numbers, atoms.reach, recipe, rng, shape=shape, molecule=molecule)
     source = as_the_product_reads(density, spacing=recipe.spacing)
@@ -99,7 +99,7 @@ def as_pair(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray
     return np.stack([np.clip(source, -BRIGHTEST, BRIGHTEST), target]).astype(np.float16)
 
 
-def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool) -> None:
+def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool, dense: bool = False) -> None:
     """Fill ``folder`` with ``count`` pairs; those that are there are left alone."""
     structures = [atoms for atoms in load_atoms(pack) if is_test(atoms.name) == test]
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def make_pairs(pack: Path, folder: Path, *, count: int, seed: int, test: bool) -
         rng = np.random.default_rng([seed, number])
         atoms = structures[number % len(structures) if test else rng.integers(len(structures))]
         start = time.monotonic()
-        pair = make_pair(atoms, rng)
+        pair = make_pair(atoms, rng, dense=dense)
         save_pair(path, pair, structure=atoms.name if pair[1].any() else "")
         print(f"{path.name} {atoms.name} {pair.shape[1:]} {time.monotonic() - start:.1f} s", flush=True)
 
@@ -236,8 +236,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--test", action="store_true", help="from the structures that are never trained on")
-    arguments = parser.parse_args()
-    make_pairs(arguments.pack, arguments.folder, count=arguments.count, seed=arguments.seed, test=arguments.test)
+    parser.add_argument("--dense", action="store_true", help="most with detergent as dense as protein")
+    asked = parser.parse_args()
+    make_pairs(asked.pack, asked.folder, count=asked.count, seed=asked.seed, test=asked.test, dense=asked.dense)
 
 
 if __name__ == "__main__":

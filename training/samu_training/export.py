@@ -27,17 +27,21 @@ from samu_training.as_read import CORE, CUBE, PERCENTILE, SPACING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+TILING = {"samu-lite-wide": (128, 80)}
+"""Cube and core of networks that need others than the paper's: a wide gate looks far (training/LOG.md)."""
 INPUT, OUTPUT = "cubes", "enhanced"
 WITHOUT_STRUCTURE = ("middle.structure.norm_voxels.", "middle.structure.norm_structure.", "middle.structure.attention.")
 """Parameters that act on a structural embedding, which no exported graph takes."""
 
 
-def export_model(network: Network, folder: Path, *, name: str, card: Mapping[str, Any]) -> Path:
+def export_model(
+    network: Network, folder: Path, *, name: str, card: Mapping[str, Any], cube: int = CUBE, core: int = CORE
+) -> Path:
     """Write ``name.onnx`` and its sidecar ``name.json``; return the sidecar's path.
 
-    The graph takes float32 (N, 1, 64, 64, 64) and computes in float32; its initialisers are float16 and carry the names
-    of the network's parameters, so that torch and every engine read one file. The sidecar keeps what PyTorch makes of
-    the golden cube with these rounded weights.
+    The graph takes float32 (N, 1, cube, cube, cube), of which the central ``core`` is used, and computes in float32;
+    its initialisers are float16 and carry the names of the network's parameters, so that torch and every engine read
+    one file. The sidecar keeps what PyTorch makes of the golden cube with these rounded weights.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def export_model(network: Network, folder: Path, *, name: str, card: Mapping[str
     network = copy.deepcopy(network).eval()
     rounded = {key: weights.half().float() for key, weights in network.state_dict().items()}
     network.load_state_dict(rounded)
-    model = with_float16_weights(_graph_of(network), names=rounded)
+    model = with_float16_weights(_graph_of(network, cube), names=rounded)
     onnx.checker.check_model(model, full_check=True)
     unused = {key for key in rounded if key.startswith(WITHOUT_STRUCTURE)}
     check_graph(model, parameters=rounded.keys() - unused)
@@ -55,16 +59,17 @@ def export_model(network: Network, folder: Path, *, name: str, card: Mapping[str
     weights = folder / f"{name}.onnx"
     weights.write_bytes(model.SerializeToString(deterministic=True))
     sidecar = weights.with_suffix(".json")
-    values = _sidecar(name, weights, card) | {"golden": dataclasses.asdict(_golden(network))}
+    golden = dataclasses.asdict(_golden(network, cube))
+    values = _sidecar(name, weights, card) | {"cube": cube, "core": core, "golden": golden}
     sidecar.write_text(json.dumps(values, indent=1) + "\n")
     return sidecar
 
 
-def _graph_of(network: Network) -> onnx.ModelProto:
+def _graph_of(network: Network, cube: int) -> onnx.ModelProto:
     """Export with float32 weights under their parameters' names, and fold the other constants."""
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, 1, CUBE, CUBE, CUBE),),
+        (torch.zeros(2, 1, cube, cube, cube),),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
@@ -91,9 +96,9 @@ def _graph_of(network: Network) -> onnx.ModelProto:
     return proto
 
 
-def _golden(network: Network) -> Golden:
+def _golden(network: Network, cube: int) -> Golden:
     with torch.no_grad():
-        return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=CUBE)
+        return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=cube)
 
 
 def with_float16_weights(model: onnx.ModelProto, *, names: Collection[str]) -> onnx.ModelProto:
@@ -122,8 +127,6 @@ def _sidecar(name: str, weights: Path, card: Mapping[str, Any]) -> dict[str, Any
         "name": name,
         "file": weights.name,
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "cube": CUBE,
-        "core": CORE,
         "spacing": SPACING,
         "normalisation": {
             "percentile": PERCENTILE,
@@ -150,7 +153,8 @@ def main() -> None:
     [known] = [name for name, values in CONFIGS.items() if values == config] or ["network"]
     card = json.loads(arguments.card.read_text()) if arguments.card else {}
     card |= {"steps": state["step"], "minutes": round(state["spent"] / 60, 1)}
-    print(export_model(network, arguments.folder, name=arguments.name or known, card=card))
+    cube, core = TILING.get(known, (CUBE, CORE))
+    print(export_model(network, arguments.folder, name=arguments.name or known, card=card, cube=cube, core=core))
 
 
 if __name__ == "__main__":

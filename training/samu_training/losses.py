@@ -31,10 +31,14 @@ def correlation(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
     return (share * a * b).sum(dim=1) / spread.sqrt()
 
 
-def near_density(target: Tensor) -> Tensor:
-    """Return 1 at voxels within 3 of target density, where the molecule is, and 0 in the solvent."""
-    widest = target
-    for kernel, padding in (((7, 1, 1), (3, 0, 0)), ((1, 7, 1), (0, 3, 0)), ((1, 1, 7), (0, 0, 3))):
+def near_density(target: Tensor, *, reach: int = 3) -> Tensor:
+    """Return 1 at voxels within ``reach`` of target density, where the molecule is, and 0 in the solvent."""
+    widest, edge = target, 2 * reach + 1
+    for kernel, padding in (
+        ((edge, 1, 1), (reach, 0, 0)),
+        ((1, edge, 1), (0, reach, 0)),
+        ((1, 1, edge), (0, 0, reach)),
+    ):
         widest = functional.max_pool3d(widest, kernel, stride=1, padding=padding)
     return (widest > PRESENT).to(target.dtype)
 

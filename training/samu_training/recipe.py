@@ -75,12 +75,12 @@ class Recipe:
     margin: float
 
 
-def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) -> Recipe:
-    """Draw a map's recipe."""
+def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5, dense: bool = False) -> Recipe:
+    """Draw a map's recipe; if ``dense``, most have detergent .5 to 1.5 times as dense as protein, and no mask."""
     resolution = rng.uniform(lowest, highest)
     b_factor = rng.uniform(3.0, 16.0) * resolution**2
     belts: tuple[Belt, ...] = ("none", "lumps", "slab", "micelle")
-    belt = belts[rng.choice(4, p=(0.3, 0.1, 0.1, 0.5))]
+    belt = belts[rng.choice(4, p=(0.15, 0, 0, 0.85) if dense else (0.3, 0.1, 0.1, 0.5))]
     masks: tuple[Mask, ...] = ("none", "soft", "hard", "threshold")
     return Recipe(
         resolution=resolution,
@@ -98,7 +98,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         solvent=rng.uniform(0, 0.5),
         solvent_b=rng.uniform(20, 200),
         belt=belt,
-        belt_density=rng.uniform(0.15, 0.75) * (2 if belt == "micelle" else 1),
+        belt_density=rng.uniform(0.5, 1.5) if dense else rng.uniform(0.15, 0.75) * (2 if belt == "micelle" else 1),
         belt_texture=rng.uniform(0, 3),
         noise_inside=rng.uniform(0, 0.6),
         drift=rng.uniform(0, 0.15) * (rng.random() < 0.5),
@@ -107,6 +107,6 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5) ->
         amplitudes=rng.uniform(0, 0.5),
         lowpass=rng.uniform(0.9, 1.5) * (rng.random() < 0.9),
         weighted=bool(rng.random() < 0.8),
-        mask=masks[rng.choice(4, p=(0.5, 0.22, 0.15, 0.13))],
+        mask=masks[rng.choice(4, p=(0.8, 0.1, 0.05, 0.05) if dense else (0.5, 0.22, 0.15, 0.13))],
         margin=rng.uniform(2, 8),
     )

@@ -31,7 +31,7 @@ from samu_training.losses import correlation, density_loss, disagreement, near_d
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings
-from samu_training.train_options import parse_options
+from samu_training.train_options import autocast, parse_options
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -160,7 +160,7 @@ class Step:
         optimiser, scaler = self._learner.optimiser, self._learner.scaler
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with _autocast(self._device, self._chosen.precision):
+        with autocast(self._device, self._chosen.precision):
             enhanced = self._network(source, *structure)
         enhanced = enhanced.float()
         loss = LOSSES[self._chosen.loss](enhanced, target)
@@ -182,10 +182,6 @@ def _in_two(batch: list[Tensor], edge: int) -> list[Tensor]:
     source, target, *structure = batch
     halves = [torch.cat([part[:, :, :edge], part[:, :, -edge:]]) for part in (source, target)]
     return [*halves, *(torch.cat([each, each]) for each in structure)]
-
-
-def _autocast(device: str, precision: str) -> torch.autocast:
-    return torch.autocast(device, dtype=getattr(torch, precision), enabled=precision != "float32")
 
 
 def _when(learner: Learner) -> dict[str, Any]:
@@ -210,7 +206,7 @@ def validate(network: Network, crops: Crops, chosen: Namespace, device: torch.de
     before, after, inside, losses = [], [], [], []
     for _ in range(VALIDATION_BATCHES):
         source, target = (torch.from_numpy(part).to(device) for part in crops.batch(rng, chosen.batch))
-        with _autocast(device.type, chosen.precision):
+        with autocast(device.type, chosen.precision):
             enhanced = network(source)
         holds = target.flatten(1).std(dim=1) > 0.02
         before.append(correlation(source, target)[holds])

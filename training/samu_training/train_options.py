@@ -40,15 +40,22 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
     if chosen.agreement and chosen.edge < SMALLEST_AGREEING:
         parser.error(f"--edge {chosen.edge}: with --agreement crops need {SMALLEST_AGREEING} voxels")
     if chosen.precision == "auto":
-        chosen.precision = "bfloat16" if _computes_in_bfloat16(chosen.device) else "float32"
+        chosen.precision = fastest_precision(chosen.device)
     return chosen
 
 
-def _computes_in_bfloat16(device: str) -> bool:
-    """Whether a device computes in it at speed; a CPU without AVX-512 is a hundred times slower with it."""
+def fastest_precision(device: str) -> str:
+    """Return ``"bfloat16"`` where a device computes in it at speed; a CPU without AVX-512 is a hundred times slower."""
     if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.backends.cpu.get_cpu_capability() == "AVX512")
+        at_speed = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        at_speed = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return "bfloat16" if at_speed else "float32"
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Return the context in which a network computes in a precision."""
+    return torch.autocast(device, dtype=getattr(torch, precision), enabled=precision != "float32")
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:

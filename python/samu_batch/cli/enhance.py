@@ -83,12 +83,12 @@ def enhance(entries: tuple[str, ...], **values: Any) -> None:
     if values["dry_run"]:
         _show(decisions, as_json=values["as_json"])
         return
-    executor = _executor(decisions, options, devices, scheduler=values["scheduler"], slurm=slurm, dask=dask)
+    executor = _executor(decisions, spec, options, devices, scheduler=values["scheduler"], slurm=slurm, dask=dask)
     try:
         with stopping_signals():
             if run is not None:
                 begin(run, listed, spec, options, shared=values["shard"] is not None)
-            limits = allowance(decisions, options, workers=len(devices), dask=dask, elsewhere=elsewhere)
+            limits = allowance(decisions, spec, options, workers=len(devices), dask=dask, elsewhere=elsewhere)
             status = _work(decisions, executor, values, allowance=limits)
     except Stopped as stopped:
         click.echo("stopped by a signal; the same command goes on from here", err=True)
@@ -132,6 +132,7 @@ def _show(decisions: Sequence[Decision], *, as_json: bool) -> None:
 
 def _executor(
     decisions: Sequence[Decision],
+    spec: ModelSpec,
     options: MapOptions,
     devices: Sequence[str],
     *,
@@ -145,12 +146,12 @@ def _executor(
 
     waiting = sum(decision.run for decision in decisions)
     if dask:
-        from samu_batch.cubes import SPREAD_ABOVE
+        from samu_batch.cubes import spread_above
         from samu_batch.executors.dask import DaskExecutor
 
         if slurm is not None:
             return DaskExecutor(elsewhere=slurm.workers)
-        if not any(decision.run and (decision.cubes or 0) > SPREAD_ABOVE for decision in decisions):
+        if not any(decision.run and (decision.cubes or 0) > spread_above(spec.core) for decision in decisions):
             devices = devices[: max(1, waiting)]
         return DaskExecutor(devices, threads=options.threads, scheduler=scheduler)
     from samu_batch.executors.serial import SerialExecutor

@@ -183,10 +183,11 @@ def read_spec(options: MapOptions) -> ModelSpec:
 def any_huge(entries: Sequence[Entry], options: MapOptions) -> bool:
     """Whether a map is to be spread over all workers."""
     from samu_batch.cost import predicted_cubes
-    from samu_batch.cubes import SPREAD_ABOVE
+    from samu_batch.cubes import spread_above
 
     spec = read_spec(options)
-    return any((predicted_cubes(entry, spec=spec, options=options) or 0) > SPREAD_ABOVE for entry in entries)
+    most = spread_above(spec.core)
+    return any((predicted_cubes(entry, spec=spec, options=options) or 0) > most for entry in entries)
 
 
 def read_entries(arguments: Sequence[str]) -> list[Entry]:

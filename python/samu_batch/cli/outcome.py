@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from samu_batch.batch import Decision, Executor
     from samu_batch.events import Listener
     from samu_batch.lines import Lines
+    from samu_batch.model import ModelSpec
     from samu_batch.progress import RunProgress
     from samu_batch.run_directory import RunDirectory
     from samu_batch.task import MapOptions, MapReport, MapTask
@@ -91,7 +92,13 @@ def _display(progress: RunProgress, *, quiet: bool, as_json: bool) -> Terminal |
 
 
 def allowance(
-    decisions: Sequence[Decision], options: MapOptions, *, workers: int, dask: bool, elsewhere: bool = False
+    decisions: Sequence[Decision],
+    spec: ModelSpec,
+    options: MapOptions,
+    *,
+    workers: int,
+    dask: bool,
+    elsewhere: bool = False,
 ) -> Allowance | None:
     """Return what a scheduler's time limit allows; None where no limit is known.
 
@@ -105,9 +112,10 @@ def allowance(
     pace = None if elsewhere else _pace(options, dask=dask)
     if not dask:
         return Allowance(limit, pace=pace)
+    from samu_batch.cubes import spread_above
     from samu_batch.executors.in_flight import IN_FLIGHT
 
-    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT, workers=workers)
+    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT, workers=workers, huge=spread_above(spec.core))
 
 
 def _pace(options: MapOptions, *, dask: bool) -> float | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 
-from samu_batch.cubes import SPREAD_ABOVE, Spread
+from samu_batch.cubes import Spread
 from samu_batch.events import MapEvent, nobody
 from samu_batch.executors.in_flight import IN_FLIGHT, InFlight
 from samu_batch.executors.spread import over_workers
@@ -63,7 +63,7 @@ class DaskExecutor:
     elsewhere
         In the place of all this: gives a client, and a function that counts the workers that take tasks.
     spread_above
-        Cubes above which the workers that share a scratch do a map together.
+        Cubes above which the workers that share a scratch do a map together; None for those of 500^3 voxels.
     still_seconds
         A worker in which nothing moves for so long has hung, and is ended.
     """
@@ -75,7 +75,7 @@ class DaskExecutor:
         threads: int = 1,
         scheduler: str | None = None,
         elsewhere: Callable[[], AbstractContextManager[Crew]] | None = None,
-        spread_above: int = SPREAD_ABOVE,
+        spread_above: int | None = None,
         still_seconds: float = STILL_SECONDS,
     ) -> None:
         self._devices = devices
