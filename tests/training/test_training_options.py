@@ -206,9 +206,12 @@ def test_structure_reaches_the_loss_in_two_steps(pairs, embeddings, tmp_path):
     unseen = dict(without.named_parameters())[values]
     assert unseen.grad is None  # absent embeddings: the attention is passed by
     nothing = [[*batch, torch.zeros(4, 800, 512)] for batch in plain]
-    for name, weights in learn(chosen, nothing).state_dict().items():
-        if "structure" not in name:
-            torch.testing.assert_close(weights, without.state_dict()[name], rtol=0, atol=1e-5, msg=name)
+    # Not the weights: those that a group norm undoes have gradients of rounding alone, and Adam makes steps of them.
+    networks = learn(chosen, nothing), without, start
+    with torch.no_grad():
+        found, expected, begun = (network.eval()(plain[0][0]) for network in networks)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (begun - expected).abs().max() > 1e-2
 
 
 # After "--": torchrun takes --run for the beginning of one of its own options.
