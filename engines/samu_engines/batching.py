@@ -29,7 +29,7 @@ def of_edge(edge: int, cubes: int) -> int:
     return max(1, min(cubes, cubes * 64**3 // edge**3))
 
 
-def find_batch(peak_of: Callable[[int], int], free: int, *, most: int = MOST) -> int:
+def find_batch(peak_of: Callable[[int], int], free: int, *, most: int) -> int:
     """Return how many cubes fit.
 
     Parameters

@@ -131,7 +131,7 @@ def _plan(
     cubes = len(CubeGrid(shape, cube=spec.cube, core=spec.core))
     stored = 4 * cubes * spec.core**3
     budget = task.options.memory
-    huge = spread is not None and cubes > (spread.above or spread_above(spec.core))
+    huge = spread is not None and cubes > (spread_above(spec.core) if spread.above is None else spread.above)
     if not huge and 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
         return _Plan(None, None, budget // TILER_SHARE, cubes)
     free = shutil.disk_usage(scratch).free

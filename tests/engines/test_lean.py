@@ -16,6 +16,7 @@ CONFIGS = {
     "samu-lite": NetworkConfig(
         patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=4, gate=4
     ),
+    "samu-lite-wide": NetworkConfig(patch=2, widths=(8, 16), blocks=1, norm="voxel", wide_gate=(4, 8)),
 }
 
 

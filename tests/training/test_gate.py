@@ -1,6 +1,7 @@
 """A gate is trained alone: what it is told, what it learns, and that nothing else of the network changes."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_a_gate_learns_to_stop_what_is_darker_and_nothing_else_changes(tmp_path,
     torch.manual_seed(0)
     monkeypatch.setattr(gate_module, "WARM_UP", 1)
     monkeypatch.setattr(gate_module, "MEMORY", 0.5)
-    monkeypatch.setattr(gate_module, "SAMU_LITE_WIDE", small_gate(gate_module.SAMU_LITE_WIDE))
+    monkeypatch.setattr(gate_module, "SAMU_LITE_WIDE", replace(SAMU_LITE_WIDE, wide_gate=(4, 8)))
     gate = WideGate(gate_module.SAMU_LITE_WIDE.wide_gate)
     wanted = asked(steps=40, run=tmp_path / "run")
     learnt = train_gate(gate, Shown(tmp_path / "shown", often=2), wanted)
@@ -116,12 +117,6 @@ def test_a_gate_learns_to_stop_what_is_darker_and_nothing_else_changes(tmp_path,
     held = read_weights(wanted.model)
     for name, weights in state["network"].items():
         assert torch.equal(held[name], weights), name
-
-
-def small_gate(config):
-    import dataclasses
-
-    return dataclasses.replace(config, wide_gate=(4, 8))
 
 
 def test_the_rest_of_the_network_is_it_without_its_gate():

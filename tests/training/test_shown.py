@@ -72,16 +72,21 @@ def test_noise_is_as_strong_as_asked_and_keeps_to_the_mask(monkeypatch):
 
 @pytest.mark.usefixtures("plain")
 def test_what_is_stored_is_what_the_network_gives_and_nothing_is_made_twice(tmp_path):
-    pair = np.random.default_rng(0).random((2, 20, 20, 20)).astype(np.float16)
-    np.save(tmp_path / "00000.npy", pair)
-    half = torch.nn.AvgPool3d(1, stride=1)
-    write_shown(half, [tmp_path / "00000.npy"], tmp_path / "shown", seed=1)
-    source, enhanced, target = np.load(tmp_path / "shown" / "00000.npy")
-    np.testing.assert_allclose(enhanced, source, atol=4e-3)
-    assert target.max() == pair[1].max()
-    (tmp_path / "shown" / "00000.npy").write_bytes(b"kept")
-    write_shown(half, [tmp_path / "00000.npy"], tmp_path / "shown", seed=1)
-    assert (tmp_path / "shown" / "00000.npy").read_bytes() == b"kept"
+    pairs = [tmp_path / folder / "00000.npy" for folder in ("plain", "dense")]
+    for number, pair in enumerate(pairs):
+        pair.parent.mkdir()
+        np.save(pair, np.random.default_rng(number).random((2, 20, 20, 20)).astype(np.float16))
+    same = torch.nn.AvgPool3d(1, stride=1)
+    write_shown(same, pairs, tmp_path / "shown", seed=1)
+    # Pairs of two folders, which bear the same names, are both there.
+    for name, pair in zip(("plain_00000.npy", "dense_00000.npy"), pairs, strict=True):
+        source, enhanced, target = np.load(tmp_path / "shown" / name)
+        np.testing.assert_allclose(enhanced, source, atol=4e-3)
+        inner = (slice(AROUND, AROUND + 20),) * 3
+        np.testing.assert_array_equal(target[inner], np.load(pair)[1])
+    (tmp_path / "shown" / "plain_00000.npy").write_bytes(b"kept")
+    write_shown(same, pairs, tmp_path / "shown", seed=1)
+    assert (tmp_path / "shown" / "plain_00000.npy").read_bytes() == b"kept"
 
 
 def test_crops_are_windows_turned_with_nothing_beyond_the_map(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnx import numpy_helper
 
 from samu_batch import ModelSpec
 from samu_engines.network import Network, NetworkConfig
+from samu_training import export
 from samu_training.export import export_model
 from samu_training.losses import correlation, density_loss, shell_correlation
 
@@ -63,6 +65,20 @@ def test_the_exported_model_is_the_network(tmp_path):
         cubes = torch.rand(count, 1, 64, 64, 64)
         [enhanced] = session.run(None, {"cubes": cubes.numpy()})
         np.testing.assert_allclose(enhanced, network(cubes).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "tiling"), [("wide", (32, 16)), ("other", (64, 50))])
+def test_a_checkpoint_becomes_a_model_with_the_cube_and_core_of_its_network(name, tiling, tmp_path, monkeypatch):
+    config = NetworkConfig(patch=2, widths=(8,), blocks=1, norm="voxel")
+    monkeypatch.setattr(export, "CONFIGS", {name: config})
+    monkeypatch.setattr(export, "TILING", {"wide": (32, 16)})
+    state = {"config": asdict(config), "network": Network(config).state_dict(), "step": 1, "spent": 60.0}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    monkeypatch.setattr("sys.argv", ["export", str(tmp_path / "checkpoint.pt"), str(tmp_path)])
+    export.main()
+    spec = ModelSpec.load(tmp_path / f"{name}.json")
+    assert (spec.cube, spec.core) == tiling
+    assert onnx.load(spec.weights).graph.input[0].type.tensor_type.shape.dim[2].dim_value == spec.cube
 
 
 def test_loss_prefers_the_target():

@@ -45,14 +45,15 @@ ON_MOLECULE = 0.75
 def write_shown(rest: Network, pairs: list[Path], folder: Path, *, seed: int) -> None:
     """Write for each pair float16 (3, D, H, W): source in [0, 1], what ``rest`` makes of it, target.
 
-    Edges are multiples of 16, ``AROUND`` and more voxels of nothing around the map; files that are there stay.
+    Edges are multiples of 16, ``AROUND`` and more voxels of nothing around the map. Files bear the names of the pair's
+    folder and of the pair, so that several folders may become one; those that are there stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for pair in pairs:
-        path = folder / pair.name
+        path = folder / f"{pair.absolute().parent.name}_{pair.name}"
         if path.exists():
             continue
-        source, target = show(np.load(pair).astype(np.float32), np.random.default_rng([seed, *pair.name.encode()]))
+        source, target = show(np.load(pair).astype(np.float32), np.random.default_rng([seed, *path.name.encode()]))
         shown = np.stack([source, enhanced(rest, source), target]).astype(np.float16)
         with writing_aside(path) as partial, partial.open("wb") as file:
             np.save(file, shown)
