@@ -19,10 +19,6 @@ HEADS = 4
 HEAD_CHANNELS = 32
 MEMORY_TOKENS = 4
 EPSILON = 1e-2
-SURROUNDINGS = 3, 5, 7
-"""Edges in lattice points of the boxes over which a gate averages, twice each: up to 12 A away."""
-BRIGHTEST = 11
-"""Edge of the box in which it looks for the brightest of the second of them: up to 18 A away."""
 
 
 class ResidualBlock(nn.Module):
@@ -138,61 +134,6 @@ class Refinement(nn.Module):
         seen = torch.cat([enhanced, cubes.to(enhanced.dtype)], dim=1)
         out: Tensor = enhanced + self.second(functional.silu(self.first(seen)))
         return out
-
-
-class Gate(nn.Module):
-    """How likely there is protein, by how bright and how textured the surroundings are; norms divide that out.
-
-    On a lattice of 2 voxels it sees the means of the cube, of its square and of what was enhanced: there, over
-    ``SURROUNDINGS``, and the largest within ``BRIGHTEST``, for what is darker than its neighbours is likely no protein.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(3 * (2 + len(SURROUNDINGS)), channels, 1)
-        self.second = nn.Conv3d(channels, channels, 1)
-        self.third = nn.Conv3d(channels, 1, 1)
-        nn.init.zeros_(self.third.weight)
-        nn.init.constant_(self.third.bias, 2.0)  # at the start nearly all passes
-
-    def forward(self, enhanced: Tensor, cubes: Tensor) -> Tensor:
-        """(N, 1, D, H, W) twice to the same: the share of the enhanced cubes that passes times them."""
-        # Means are taken in float32 at least: PyTorch on CPUs has none in half precision.
-        wide = torch.promote_types(enhanced.dtype, torch.float32)
-        seen = torch.cat(surroundings(enhanced.to(wide), cubes.to(wide)), dim=1)
-        return enhanced * self.share(seen).to(enhanced.dtype)
-
-    def share(self, seen: Tensor) -> Tensor:
-        """Return what share passes, (N, 1, D, H, W), of all that :func:`surroundings` returns."""
-        seen, wide = seen.to(self.first.weight.dtype), seen.dtype
-        likely = self.third(functional.silu(self.second(functional.silu(self.first(seen))))).to(wide)
-        doubled = functional.interpolate(torch.sigmoid(likely), scale_factor=2.0, mode="nearest")
-        return averaged(doubled, 3)
-
-
-def surroundings(enhanced: Tensor, cubes: Tensor) -> list[Tensor]:
-    """Return what a gate sees, each (N, 3, D/2, H/2, W/2), of (N, 1, D, H, W) twice."""
-    means = functional.avg_pool3d(torch.cat([cubes, cubes.square(), enhanced], dim=1), 2)
-    around = [averaged(averaged(means, size), size) for size in SURROUNDINGS]
-    largest = around[1]
-    for box in _boxes(BRIGHTEST):
-        largest = functional.max_pool3d(largest, box, stride=1, padding=_half(box))
-    return [means, *around, largest]
-
-
-def averaged(features: Tensor, size: int) -> Tensor:
-    """Average (N, C, D, H, W) over boxes of ``size``, one axis after the other; what lies outside does not count."""
-    for box in _boxes(size):
-        features = functional.avg_pool3d(features, box, stride=1, padding=_half(box), count_include_pad=False)
-    return features
-
-
-def _boxes(size: int) -> list[tuple[int, int, int]]:
-    return [(size, 1, 1), (1, size, 1), (1, 1, size)]
-
-
-def _half(box: tuple[int, int, int]) -> tuple[int, int, int]:
-    return box[0] // 2, box[1] // 2, box[2] // 2
 
 
 def norm_of(config: NetworkConfig, channels: int) -> nn.Module:

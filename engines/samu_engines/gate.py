@@ -1,6 +1,6 @@
-"""A gate that looks far: what share of an enhanced map passes, where protein is likely by all that lies around.
+"""What share of an enhanced map passes: where protein is likely by all that lies around, far around.
 
-Not shipped yet (training/LOG.md, runs 18 to 26). It needs a margin of 24 voxels, or the faces of the cores show.
+It needs a margin of 24 voxels, or the faces of the cores show (docs/decisions/0007-wide-margin.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATCH = 2
 """Voxels along each axis that are one point of the gate's finest lattice."""
 
 
-class WideGate(nn.Module):
+class Gate(nn.Module):
     """A small U-Net over cube and output, whose sigmoid multiplies the output; at first nearly all passes."""
 
     def __init__(self, widths: Sequence[int]) -> None:

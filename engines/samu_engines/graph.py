@@ -27,8 +27,8 @@ OLD_OPSET = 17
 """What the parser of TensorRT 8.6 ends at."""
 # fmt: off
 OPERATORS = frozenset([
-    "Add", "AveragePool", "Cast", "Concat", "Constant", "Conv", "Div", "Exp", "Expand", "Gather", "GroupNormalization",
-    "Identity", "LayerNormalization", "MatMul", "Max", "MaxPool", "Mul", "Pow", "Reciprocal", "ReduceMax", "ReduceMean",
+    "Add", "Cast", "Concat", "Constant", "Conv", "Div", "Exp", "Expand", "Gather", "GroupNormalization",
+    "Identity", "LayerNormalization", "MatMul", "Max", "Mul", "Pow", "Reciprocal", "ReduceMax", "ReduceMean",
     "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub",
     "Transpose", "Unsqueeze",
 ])

@@ -9,15 +9,15 @@ Source: Zhang and Dao Duc, CryoSAMU, section 3.3; what the paper leaves out foll
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from samu_engines.blocks import CrossAttention, Gate, LinearAttention, Refinement, ResidualBlock, norm_of
+from samu_engines.blocks import CrossAttention, LinearAttention, Refinement, ResidualBlock, norm_of
 from samu_engines.folding import fold, unfold
-from samu_engines.gate import WideGate
+from samu_engines.gate import Gate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,8 @@ class NetworkConfig:
     refine
         Channels of two last convolutions over single voxels, which even out the borders of patches; 0 for none.
     gate
-        Channels of a gate that lets pass what its surroundings make likely to be protein; 0 for none.
-    wide_gate
-        Channels of each level of one that looks farther, in its place; empty for none.
+        Channels of each level of a gate that lets pass what all that lies around makes likely to be protein; empty for
+        none.
     """
 
     patch: int
@@ -64,8 +63,7 @@ class NetworkConfig:
     early_upsampling: bool = False
     linear_path: bool = False
     refine: int = 0
-    gate: int = 0
-    wide_gate: tuple[int, ...] = ()
+    gate: tuple[int, ...] = ()
 
 
 SAMU = NetworkConfig(
@@ -77,10 +75,16 @@ SAMU = NetworkConfig(
     dropout=0.2,
 )
 SAMU_LITE = NetworkConfig(
-    patch=2, widths=(32, 64, 128), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=8, gate=32
+    patch=2,
+    widths=(32, 64, 128),
+    blocks=1,
+    norm="voxel",
+    early_upsampling=True,
+    linear_path=True,
+    refine=8,
+    gate=(16, 32, 48, 64),
 )
-SAMU_LITE_WIDE = replace(SAMU_LITE, gate=0, wide_gate=(16, 32, 48, 64))
-CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE, "samu-lite-wide": SAMU_LITE_WIDE}
+CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
 
 
 class Network(nn.Module):
@@ -120,7 +124,7 @@ class Network(nn.Module):
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
         self.refine = Refinement(config.refine) if config.refine else None
-        self.gate = _gate_of(config)
+        self.gate = Gate(config.gate) if config.gate else None
 
     def forward(self, cubes: Tensor, structure: Tensor | None = None) -> Tensor:
         """Enhance cubes.
@@ -178,12 +182,6 @@ class _Middle(nn.Module):
             features = self.structure(features, structure)
         out: Tensor = self.second(features)
         return out
-
-
-def _gate_of(config: NetworkConfig) -> Gate | WideGate | None:
-    if config.wide_gate:
-        return WideGate(config.wide_gate)
-    return Gate(config.gate) if config.gate else None
 
 
 def channels_last(network: nn.Module) -> None:

@@ -30,7 +30,6 @@ ISLAND = "float32/"
 OLD_IR = 8
 """The version of the file format that came with opset 17."""
 NEW_ATTRIBUTES = {
-    "AveragePool": ("dilations",),
     "Resize": ("antialias", "keep_aspect_ratio_policy"),
     "Cast": ("saturate",),
 }

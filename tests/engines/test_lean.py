@@ -14,9 +14,8 @@ from samu_engines.network import Network, NetworkConfig
 CONFIGS = {
     "samu": NetworkConfig(patch=1, widths=(32, 64), blocks=1, attention_levels=(0,), structure_channels=8, dropout=0.2),
     "samu-lite": NetworkConfig(
-        patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=4, gate=4
+        patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=4, gate=(4, 8)
     ),
-    "samu-lite-wide": NetworkConfig(patch=2, widths=(8, 16), blocks=1, norm="voxel", wide_gate=(4, 8)),
 }
 
 

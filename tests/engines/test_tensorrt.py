@@ -79,7 +79,7 @@ def test_what_is_compiled_is_the_variant_for_the_version(fakes, version):
     assert plan.opset == (OLD_OPSET if version == "8.6.0" else OPSET)
     variant = onnx.load_from_string(content.partition(b"\n")[2])
     assert variant == variant_of(onnx.load(spec.weights), plan)
-    cubes = (1, 64, 64, 64)
+    cubes = (1, *(spec.cube,) * 3)
     assert ("set_shape", "cubes", (1, *cubes), (4, *cubes), (4, *cubes)) in calls
     assert ("clear_flag", trt.BuilderFlag.TF32) in calls
 

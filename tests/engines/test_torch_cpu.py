@@ -15,7 +15,7 @@ from samu_training.export import export_model
 
 SMALL = {
     "samu-lite": NetworkConfig(
-        patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, gate=4
+        patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, gate=(4, 8)
     ),
     "samu": NetworkConfig(patch=4, widths=(32, 64), blocks=1, attention_levels=(0,), structure_channels=16),
 }

@@ -23,9 +23,8 @@ CONFIGS = {
         patch=1, widths=(32, 32), blocks=1, attention_levels=(0,), structure_channels=8
     ),
     "voxel norm, patches, linear path, gate": NetworkConfig(
-        patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=4, gate=4
+        patch=2, widths=(8, 16), blocks=1, norm="voxel", early_upsampling=True, linear_path=True, refine=4, gate=(4, 8)
     ),
-    "wide gate": NetworkConfig(patch=2, widths=(8, 16), blocks=1, norm="voxel", wide_gate=(4, 8)),
 }
 
 

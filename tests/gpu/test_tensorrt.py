@@ -15,6 +15,7 @@ import pytest
 from samu_batch.engine import load_engine, prepare_engine
 from samu_batch.errors import EngineError
 from samu_batch.golden import TOLERANCE
+from samu_batch.model import ModelSpec
 from samu_engines.build import plan_for
 from samu_engines.graph import OLD_OPSET
 from samu_engines.nvidia import first_gpu
@@ -58,7 +59,7 @@ def engine(cache):
 @pytest.fixture(scope="module")
 def cubes():
     """White noise to the fourth power: the few bright voxels of a map."""
-    return np.random.default_rng(0).random((19, 1, 64, 64, 64), dtype=np.float32) ** 4
+    return np.random.default_rng(0).random((19, 1, *(ModelSpec.load(MODEL).cube,) * 3), dtype=np.float32) ** 4
 
 
 def relative_rms(found, expected):

@@ -27,7 +27,7 @@ def engine():
 
 def cubes_of(sizes):
     rng = np.random.default_rng(0)
-    return [rng.random((size, 1, 64, 64, 64), dtype=np.float32) ** 4 for size in sizes]
+    return [rng.random((size, 1, *(ModelSpec.load(MODEL).cube,) * 3), dtype=np.float32) ** 4 for size in sizes]
 
 
 def test_it_computes_what_torch_computes_on_the_cpu(engine):

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from samu_batch.model import ModelSpec
-from samu_engines.gate import WideGate, passing
-from samu_engines.network import SAMU_LITE_WIDE
+from samu_engines.gate import Gate, passing
+from samu_engines.network import SAMU_LITE
 from samu_engines.torch_cpu import read_network, read_weights
 from samu_training import gate as gate_module
 from samu_training.gate import EDGE, SHIFT, far_share, gate_loss, train_gate, without_gate
@@ -41,7 +41,7 @@ def losses(gate, maps, **weights):
     return gate_loss(gate, *cubes, **({"told": 0.0, "inside": 0.5, "agreement": 0.0} | weights)).item()
 
 
-class Knowing(WideGate):
+class Knowing(Gate):
     """A gate that says the same everywhere but in the detergent."""
 
     def __init__(self, *, molecule, detergent):
@@ -69,7 +69,7 @@ def test_a_point_counts_by_what_comes_out_there():
 
 
 def test_cubes_that_say_otherwise_of_the_same_voxels_lose():
-    class Placed(WideGate):
+    class Placed(Gate):
         def likely(self, enhanced, cubes):
             ramp = torch.linspace(-1, 1, EDGE // 2)[:, None, None]
             return ramp.expand(len(enhanced), 1, *(EDGE // 2,) * 3)
@@ -86,7 +86,7 @@ def test_cubes_that_say_otherwise_of_the_same_voxels_lose():
 @torch.no_grad()
 def test_a_new_gate_looks_far_and_one_whose_coarse_lattices_died_is_known():
     torch.manual_seed(0)
-    gate, cubes = WideGate(SAMU_LITE_WIDE.wide_gate), torch.rand(1, 1, 32, 32, 32)
+    gate, cubes = Gate(SAMU_LITE.gate), torch.rand(1, 1, 32, 32, 32)
     torch.nn.init.normal_(gate.head.weight)
     assert far_share(gate, cubes, cubes) > 0.3
     gate.up[-1].weight.zero_()
@@ -101,8 +101,8 @@ def test_a_gate_learns_to_stop_what_is_darker_and_nothing_else_changes(tmp_path,
     torch.manual_seed(0)
     monkeypatch.setattr(gate_module, "WARM_UP", 1)
     monkeypatch.setattr(gate_module, "MEMORY", 0.5)
-    monkeypatch.setattr(gate_module, "SAMU_LITE_WIDE", replace(SAMU_LITE_WIDE, wide_gate=(4, 8)))
-    gate = WideGate(gate_module.SAMU_LITE_WIDE.wide_gate)
+    monkeypatch.setattr(gate_module, "SAMU_LITE", replace(SAMU_LITE, gate=(4, 8)))
+    gate = Gate(gate_module.SAMU_LITE.gate)
     wanted = asked(steps=40, run=tmp_path / "run")
     learnt = train_gate(gate, Shown(tmp_path / "shown", often=2), wanted)
     source = torch.from_numpy(belted(rng)[:1, None, :EDGE])

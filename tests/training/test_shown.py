@@ -29,6 +29,7 @@ def plain(monkeypatch):
     monkeypatch.setattr(shown_module, "NOISY", 0)
     monkeypatch.setattr(shown_module, "CUT", 0)
     monkeypatch.setattr(shown_module, "BRIGHTNESS", (1, 1))
+    monkeypatch.setattr(shown_module, "DIM", 0)
 
 
 @pytest.mark.usefixtures("plain")
@@ -40,6 +41,16 @@ def test_a_map_lies_amid_nothing_and_is_clipped():
     np.testing.assert_array_equal(shown[box], np.where(pair < 1e-6, 0, np.minimum(pair, 1)))
     shown[box] = 0
     assert not shown.any()
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_share_of_the_maps_is_dim(monkeypatch):
+    monkeypatch.setattr(shown_module, "DIM", 0.25)
+    pair = np.ones((2, 8, 8, 8), np.float32)
+    shown = np.array([show(pair, np.random.default_rng(seed)).max(axis=(1, 2, 3)) for seed in range(200)])
+    assert (shown[:, 1] == 1).all()
+    assert 0.15 < (shown[:, 0] < 0.55).mean() < 0.35
+    assert shown[:, 0].min() > 0.12
 
 
 @pytest.mark.usefixtures("plain")

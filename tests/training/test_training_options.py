@@ -87,7 +87,7 @@ def test_training_starts_from_the_weights_that_a_model_ships(tmp_path):
 
 def test_a_network_with_a_part_more_starts_from_the_weights_it_shares(tmp_path, monkeypatch):
     small = dataclasses.replace(SAMU_LITE, widths=(8, 16))
-    held = Network(dataclasses.replace(small, gate=0))
+    held = Network(dataclasses.replace(small, gate=()))
     torch.save({"network": held.state_dict()}, tmp_path / "held.pt")
     monkeypatch.setitem(NETWORKS, "samu-lite", small)
     words = ["samu-lite", *NEEDED[:-1], str(tmp_path / "run"), "--start", str(tmp_path / "held.pt")]

@@ -27,8 +27,8 @@ from samu_training.as_read import CORE, CUBE, PERCENTILE, SPACING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-TILING = {"samu-lite-wide": (128, 80)}
-"""Cube and core of networks that need others than the paper's: a wide gate looks far (training/LOG.md)."""
+TILING = {"samu-lite": (128, 80)}
+"""Cube and core of networks that need others than the paper's (docs/decisions/0007-wide-margin.md)."""
 INPUT, OUTPUT = "cubes", "enhanced"
 WITHOUT_STRUCTURE = ("middle.structure.norm_voxels.", "middle.structure.norm_structure.", "middle.structure.attention.")
 """Parameters that act on a structural embedding, which no exported graph takes."""

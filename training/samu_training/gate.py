@@ -1,4 +1,4 @@
-"""Train the gate of ``samu-lite-wide`` alone, on what the rest of it, that of ``samu-lite``, gives; computed once.
+"""Train the gate of ``samu-lite`` alone, on what the rest of it gives; computed once.
 
 ::
 
@@ -23,8 +23,8 @@ import torch
 from torch.nn import functional
 
 from samu_batch.ahead import ahead
-from samu_engines.gate import PATCH, WideGate, passing
-from samu_engines.network import SAMU_LITE_WIDE, Network, channels_last
+from samu_engines.gate import PATCH, Gate, passing
+from samu_engines.network import SAMU_LITE, Network, channels_last
 from samu_engines.torch_cpu import read_weights
 from samu_training.losses import BETA, DENSITY_WEIGHT, FLOOR, correlation, near_density
 from samu_training.shown import Shown, write_shown
@@ -50,7 +50,7 @@ MEMORY = 0.99
 
 
 def gate_loss(
-    gate: WideGate, source: Tensor, enhanced: Tensor, target: Tensor, *, told: float, inside: float, agreement: float
+    gate: Gate, source: Tensor, enhanced: Tensor, target: Tensor, *, told: float, inside: float, agreement: float
 ) -> Tensor:
     """Return how far what passes is from the target, and how much of what passes does not lie in the molecule.
 
@@ -98,7 +98,7 @@ def _disagreement(share: Tensor, enhanced: Tensor) -> Tensor:
     return (weight * (share[first] - share[second]).abs()).sum() / (weight.sum() + FLOOR)
 
 
-def train_gate(gate: WideGate, shown: Shown, asked: argparse.Namespace) -> WideGate:
+def train_gate(gate: Gate, shown: Shown, asked: argparse.Namespace) -> Gate:
     """Train for so many steps, the learning rate falling to zero with a cosine; return the mean of the last."""
     channels_last(gate)
     mean = torch.optim.swa_utils.AveragedModel(gate, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(MEMORY))
@@ -124,12 +124,12 @@ def train_gate(gate: WideGate, shown: Shown, asked: argparse.Namespace) -> WideG
                 far = far_share(mean.module, *batch[:2])
                 print(f"{step} of {asked.steps} steps, {spent:.0f} s, loss {mean_loss:.4f}, far {far:.2f}", flush=True)
                 _save(mean.module, asked, step=step, spent=spent)
-    last: WideGate = mean.module
+    last: Gate = mean.module
     return last
 
 
 @torch.no_grad()
-def far_share(gate: WideGate, source: Tensor, enhanced: Tensor) -> float:
+def far_share(gate: Gate, source: Tensor, enhanced: Tensor) -> float:
     """Return how much of what a gate says comes from its coarse lattices: 0 when they have died, and it looks near."""
     whole = gate.likely(enhanced, source)
     level = gate.up[-1].register_forward_hook(lambda _, __, far: far.mean(dim=(2, 3, 4), keepdim=True).expand_as(far))
@@ -148,7 +148,7 @@ def _batches(shown: Shown, asked: argparse.Namespace) -> Iterator[list[Tensor]]:
 
 def without_gate(model: Path) -> Network:
     """Return ``samu-lite`` up to its gate, with the weights of a model's ONNX file."""
-    network: Network = Network(dataclasses.replace(SAMU_LITE_WIDE, wide_gate=())).eval()
+    network: Network = Network(dataclasses.replace(SAMU_LITE, gate=())).eval()
     wanted = network.state_dict()
     network.load_state_dict({key: weights for key, weights in read_weights(model).items() if key in wanted})
     channels_last(network)
@@ -184,18 +184,18 @@ def main() -> None:
             without_gate(asked.model), sorted(asked.pairs.glob("*.npy"))[number::count], asked.shown, seed=asked.seed
         )
     else:
-        gate = WideGate(SAMU_LITE_WIDE.wide_gate)
+        gate = Gate(SAMU_LITE.gate)
         if asked.start:
             gate.load_state_dict(_gate_of(asked.start))
         train_gate(gate, Shown(asked.shown, often=asked.often), asked)
 
 
-def _save(gate: WideGate, asked: argparse.Namespace, *, step: int, spent: float) -> None:
+def _save(gate: Gate, asked: argparse.Namespace, *, step: int, spent: float) -> None:
     """Write the gate behind the rest of the model as a checkpoint."""
     weights = without_gate(asked.model).state_dict()
     weights |= {f"gate.{name}": values for name, values in gate.state_dict().items()}
     asked.run.mkdir(parents=True, exist_ok=True)
-    state = {"config": dataclasses.asdict(SAMU_LITE_WIDE), "network": weights, "step": step, "spent": spent}
+    state = {"config": dataclasses.asdict(SAMU_LITE), "network": weights, "step": step, "spent": spent}
     partial = asked.run / "checkpoint.partial"
     torch.save(state, partial)
     partial.replace(asked.run / "checkpoint.pt")
