@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from samu_engines.blocks import CrossAttention, LinearAttention, Refinement, ResidualBlock, norm_of
 from samu_engines.folding import fold, unfold
-from samu_engines.gate import Gate
+from samu_engines.gate import PATCH, Gate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,12 @@ class NetworkConfig:
     linear_path: bool = False
     refine: int = 0
     gate: tuple[int, ...] = ()
+
+    @property
+    def coarsest(self) -> int:
+        """Voxels from point to point of the coarsest lattice; edges of cubes are multiples of it."""
+        levels = [(self.patch, len(self.widths)), (PATCH, len(self.gate))]
+        return max(patch << (count - 1) for patch, count in levels if count)
 
 
 SAMU = NetworkConfig(
@@ -132,7 +138,7 @@ class Network(nn.Module):
         Parameters
         ----------
         cubes
-            (N, 1, D, H, W), normalised density; D, H, W divisible by ``patch * 2 ** (levels - 1)``.
+            (N, 1, D, H, W), normalised density; D, H, W divisible by ``config.coarsest``.
         structure
             (N, L, structure_channels), the structural embeddings, zeros for a cube without; None to do without.
 

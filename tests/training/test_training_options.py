@@ -103,11 +103,18 @@ def test_a_start_that_shares_nothing_is_refused(tmp_path):
         _learner(parse_options(None, words), ALONE)
 
 
+@pytest.mark.parametrize(("network", "edge"), [("samu-lite", 32), ("samu-lite", 56), ("samu", 16), ("samu", 28)])
+def test_crops_that_the_coarsest_lattice_does_not_fit_are_refused(network, edge, capsys):
+    with pytest.raises(SystemExit):
+        parse_options(None, [network, *NEEDED, "--edge", str(edge)])
+    assert f"crops for {network} need a multiple of" in capsys.readouterr().err
+
+
 def test_crops_too_small_to_overlap_inside_their_halos_are_refused(capsys):
     with pytest.raises(SystemExit):
-        parse_options(None, ["samu-lite", *NEEDED, "--edge", "28", "--agreement", "30"])
+        parse_options(None, ["samu", *NEEDED, "--edge", "24", "--agreement", "30"])
     assert "with --agreement crops need 32 voxels" in capsys.readouterr().err
-    assert parse_options(None, ["samu-lite", *NEEDED, "--edge", "32", "--agreement", "30"]).edge == 32
+    assert parse_options(None, ["samu", *NEEDED, "--edge", "32", "--agreement", "30"]).edge == 32
 
 
 def test_torchio_changes_what_is_shown_and_follows_from_the_generator():
@@ -220,7 +227,7 @@ LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 def trained(pairs, run, *more, launcher=("-m",), steps=3):
     command = [sys.executable, *launcher, "samu_training.train", "samu-lite", "--pairs", pairs, "--validation", pairs]
-    command += ["--run", run, "--steps", steps, "--edge", "24", "--threads", "1", "--precision", "float32"]
+    command += ["--run", run, "--steps", steps, "--edge", "48", "--threads", "1", "--precision", "float32"]
     command += ["--loss", "smooth-l1", "--every", "0", "--warm-up", "1", "--rate", "1e-3", *more]
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -254,7 +261,7 @@ def test_agreement_is_learnt(pairs, tmp_path):
     long = torch.rand(2, 1, 32 + shift, 32, 32, generator=torch.Generator().manual_seed(1))
     apart = {}
     for weight in ("1e-6", "1e3"):
-        more = ("--batch", "1", "--edge", "32", "--agreement", weight, "--every", "1000")
+        more = ("--batch", "1", "--edge", "48", "--agreement", weight, "--every", "1000")
         checkpoint, _ = trained(pairs, tmp_path / weight, *more, steps=12)
         network = Network(SAMU_LITE)
         network.load_state_dict(checkpoint["network"])
@@ -273,7 +280,7 @@ def test_real_pairs_are_read_where_they_are_asked_for(pairs, tmp_path):
         "samu_training.train",
         "samu-lite",
         "--edge",
-        "24",
+        "48",
         "--steps",
         "1",
         "--pairs",
@@ -303,10 +310,10 @@ def test_each_process_of_several_has_its_own_gpu_before_they_meet(monkeypatch):
 def test_two_processes_are_one_with_the_joint_batch_and_resume_exactly(pairs, tmp_path):
     torch.manual_seed(0)
     start = Network(SAMU_LITE).state_dict()
-    alone, _ = trained(pairs, tmp_path / "alone", "--batch", "4")
-    both, printed = trained(pairs, tmp_path / "both", "--batch", "2", launcher=LAUNCHER)
-    trained(pairs, tmp_path / "parts", "--batch", "2", "--stop-after", "2", launcher=LAUNCHER)
-    parts, _ = trained(pairs, tmp_path / "parts", "--batch", "2", launcher=LAUNCHER)
+    alone, _ = trained(pairs, tmp_path / "alone", "--batch", "2")
+    both, printed = trained(pairs, tmp_path / "both", "--batch", "1", launcher=LAUNCHER)
+    trained(pairs, tmp_path / "parts", "--batch", "1", "--stop-after", "2", launcher=LAUNCHER)
+    parts, _ = trained(pairs, tmp_path / "parts", "--batch", "1", launcher=LAUNCHER)
     assert both["step"] == parts["step"] == alone["step"] == 3
     assert len(both["generators"]) == 2
     # Sums in another order: of what was learnt, hardly anything.

@@ -15,7 +15,6 @@ from samu_engines.network import CONFIGS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SMALLEST_EDGE = 24
 SMALLEST_AGREEING = 32
 """Edge of crops that, overlapping, share eight voxels inside their halos."""
 
@@ -35,8 +34,10 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
     if chosen.network not in CONFIGS:
         parser.error(f"which network? One of {', '.join(CONFIGS)}, or a --config that names one")
     # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
-    if chosen.edge < SMALLEST_EDGE:
-        parser.error(f"--edge {chosen.edge}: crops need {SMALLEST_EDGE} voxels")
+    coarsest = CONFIGS[chosen.network].coarsest
+    if chosen.edge < 3 * coarsest or chosen.edge % coarsest:
+        needed = f"a multiple of {coarsest} voxels, {3 * coarsest} or more"
+        parser.error(f"--edge {chosen.edge}: crops for {chosen.network} need {needed}")
     if chosen.agreement and chosen.edge < SMALLEST_AGREEING:
         parser.error(f"--edge {chosen.edge}: with --agreement crops need {SMALLEST_AGREEING} voxels")
     if chosen.precision == "auto":
@@ -75,7 +76,12 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--rate", type=float, default=6e-4)
     add("--warm-up", type=int, default=200, help="steps until the learning rate is full")
     add("--batch", type=int, default=4, help="crops a step, in each process; with --agreement each is shown as two")
-    add("--edge", type=int, default=48, help="edge of the crops in voxels, 24 or more")
+    add(
+        "--edge",
+        type=int,
+        default=48,
+        help="of the crops in voxels: a multiple of 16, 48 or more; samu: of 8, 24 or more",
+    )
     add("--loss", choices=["density", "smooth-l1"], default="density")
     add("--agreement", type=float, default=0.0, help="weight of what a network says otherwise in overlapping crops")
     add("--clip", type=float, default=1.0, help="largest norm of the gradients")
