@@ -33,7 +33,8 @@ def pairs(tmp_path_factory):
 
 def train(pairs, run, steps, *more):
     command = [sys.executable, "-m", "samu_training.train", "samu-lite", "--pairs", pairs, "--validation", pairs]
-    command += ["--run", run, "--steps", steps, "--batch", "1", "--edge", "48", "--threads", "1", *more]
+    command += ["--run", run, "--steps", steps, "--batch", "1", "--edge", "32", "--threads", "1", *more]
+    command += ["--precision", "float32"]
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     return torch.load(run / "checkpoint.pt", weights_only=True)
 

@@ -33,15 +33,16 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
     chosen = parser.parse_args(words)
     if chosen.network not in CONFIGS:
         parser.error(f"which network? One of {', '.join(CONFIGS)}, or a --config that names one")
-    # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
+    if chosen.precision == "auto":
+        chosen.precision = fastest_precision(chosen.device)
     coarsest = CONFIGS[chosen.network].coarsest
-    if chosen.edge < 3 * coarsest or chosen.edge % coarsest:
-        needed = f"a multiple of {coarsest} voxels, {3 * coarsest} or more"
+    # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
+    fewest = coarsest * (2 if chosen.precision == "float32" else 3)
+    if chosen.edge < fewest or chosen.edge % coarsest:
+        needed = f"a multiple of {coarsest} voxels, {fewest} or more"
         parser.error(f"--edge {chosen.edge}: crops for {chosen.network} need {needed}")
     if chosen.agreement and chosen.edge < SMALLEST_AGREEING:
         parser.error(f"--edge {chosen.edge}: with --agreement crops need {SMALLEST_AGREEING} voxels")
-    if chosen.precision == "auto":
-        chosen.precision = fastest_precision(chosen.device)
     return chosen
 
 
