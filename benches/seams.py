@@ -1,8 +1,8 @@
 """Whether the faces of the cores show where a model has to guess: law 6 on maps with and without detergent.
 
 ``python benches/seams.py [--model NAME|PATH]... [--maps 5]``: the mean jump between neighbours across the faces of the
-cores, over that at the same voxels when the map begins so much later that they lie inside a core, at each of the four
-places that a network with a stride of 4 tells apart. Of maps of the frozen test set (samu_training.testset) that are
+cores, over that at the same voxels when the map begins so much later that they lie inside a core, at four places of the
+network's lattice. Of maps of the frozen test set (samu_training.testset) that are
 larger than a core, so many with a belt of detergent and so many without. Needs SAMU_DATA.
 """
 

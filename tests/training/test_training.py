@@ -33,18 +33,17 @@ def pairs(tmp_path_factory):
 
 def train(pairs, run, steps, *more):
     command = [sys.executable, "-m", "samu_training.train", "samu-lite", "--pairs", pairs, "--validation", pairs]
-    command += ["--run", run, "--steps", steps, "--batch", "1", "--edge", "32", "--threads", "1", *more]
-    command += ["--precision", "float32"]
+    command += ["--run", run, "--steps", steps, "--batch", "1", "--edge", "48", "--threads", "1", *more]
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     return torch.load(run / "checkpoint.pt", weights_only=True)
 
 
 def test_a_resumed_run_is_the_run_that_never_stopped(pairs, tmp_path):
-    whole = train(pairs, tmp_path / "whole", 4)
-    first = train(pairs, tmp_path / "parts", 4, "--stop-after", 2)
+    whole = train(pairs, tmp_path / "whole", 6)
+    first = train(pairs, tmp_path / "parts", 6, "--stop-after", 2)
     assert first["step"] == 2
-    parts = train(pairs, tmp_path / "parts", 4)
-    assert parts["step"] == whole["step"] == 4
+    parts = train(pairs, tmp_path / "parts", 6)
+    assert parts["step"] == whole["step"] == 6
     for name, weights in whole["network"].items():
         assert torch.equal(weights, parts["network"][name]), name
 

@@ -310,10 +310,10 @@ def test_each_process_of_several_has_its_own_gpu_before_they_meet(monkeypatch):
 def test_two_processes_are_one_with_the_joint_batch_and_resume_exactly(pairs, tmp_path):
     torch.manual_seed(0)
     start = Network(SAMU_LITE).state_dict()
-    alone, _ = trained(pairs, tmp_path / "alone", "--batch", "2")
-    both, printed = trained(pairs, tmp_path / "both", "--batch", "1", launcher=LAUNCHER)
-    trained(pairs, tmp_path / "parts", "--batch", "1", "--stop-after", "2", launcher=LAUNCHER)
-    parts, _ = trained(pairs, tmp_path / "parts", "--batch", "1", launcher=LAUNCHER)
+    alone, _ = trained(pairs, tmp_path / "alone", "--batch", "4")
+    both, printed = trained(pairs, tmp_path / "both", "--batch", "2", launcher=LAUNCHER)
+    trained(pairs, tmp_path / "parts", "--batch", "2", "--stop-after", "2", launcher=LAUNCHER)
+    parts, _ = trained(pairs, tmp_path / "parts", "--batch", "2", launcher=LAUNCHER)
     assert both["step"] == parts["step"] == alone["step"] == 3
     assert len(both["generators"]) == 2
     # Sums in another order: of what was learnt, hardly anything.
