@@ -124,3 +124,15 @@ def test_the_rest_of_the_network_is_it_without_its_gate():
     rest, whole, cubes = without_gate(shipped), read_network(shipped, "samu-lite"), torch.rand(1, 1, 16, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(whole.gate(rest(cubes), cubes), whole(cubes))
+
+
+def test_a_gate_goes_on_from_that_of_a_model(tmp_path):
+    """Of its ONNX file, and of a checkpoint."""
+    shipped = ModelSpec.load("samu-lite").weights
+    held = read_network(shipped, "samu-lite").state_dict()
+    torch.save({"network": held}, tmp_path / "checkpoint.pt")
+    for start in (shipped, tmp_path / "checkpoint.pt"):
+        gate = Gate(SAMU_LITE.gate)
+        gate.load_state_dict(gate_module._gate_of(start))
+        for name, weights in gate.state_dict().items():
+            assert torch.equal(weights, held[f"gate.{name}"]), name

@@ -96,6 +96,18 @@ def test_a_network_with_a_part_more_starts_from_the_weights_it_shares(tmp_path, 
     assert any(name.startswith("gate.") for name in started)
 
 
+def test_what_comes_before_a_gate_is_trained_without_it(tmp_path):
+    shipped = ModelSpec.load("samu-lite").weights
+    words = ["--config", str(CONFIGS / "samu-lite.toml"), *NEEDED[:-1], str(tmp_path), "--start", str(shipped)]
+    started = _learner(parse_options(None, words), ALONE).network
+    assert started.gate is None
+    held = read_network(shipped, "samu-lite").state_dict()
+    names = {name for name in held if not name.startswith("gate.")}
+    assert started.state_dict().keys() == names < held.keys()
+    assert all(torch.equal(weights, held[name]) for name, weights in started.state_dict().items())
+    assert _learner(parse_options(None, ["samu-lite", *words[2:]]), ALONE).network.gate is not None
+
+
 def test_a_start_that_shares_nothing_is_refused(tmp_path):
     torch.save({"network": {"other": torch.zeros(1)}}, tmp_path / "held.pt")
     words = ["samu-lite", *NEEDED[:-1], str(tmp_path / "run"), "--start", str(tmp_path / "held.pt")]

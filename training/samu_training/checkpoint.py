@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from samu_engines.torch_cpu import read_weights
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
     from samu_engines.network import Network
     from samu_training.processes import Processes
@@ -60,6 +64,13 @@ class Learner:
         generators = state.get("generators", [])
         if len(generators) == processes.count:
             _set_generators(generators[processes.rank], processes.device)
+
+
+def weights_of(start: Path) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, or in a model's ONNX file, by the names of the network's parameters."""
+    held: dict[str, Tensor]
+    held = read_weights(start) if start.suffix == ".onnx" else torch.load(start, weights_only=True)["network"]
+    return held
 
 
 def _generators(device: torch.device) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 ::
 
-    python -m samu_training.gate shown MODEL.onnx PAIRS SHOWN --part 0/2     a process for each part
-    python -m samu_training.gate train MODEL.onnx SHOWN RUN --steps 6000     RUN/checkpoint.pt, to export
+    python -m samu_training.gate shown MODEL PAIRS SHOWN --part 0/2     a process for each part; MODEL: checkpoint or ONNX
+    python -m samu_training.gate train MODEL SHOWN RUN --steps 6000     RUN/checkpoint.pt, to export
 
 A gate that is judged by what comes out learns nothing from the start; one that is told where the molecule is learns at
 once, but stops whatever it doubts, weak parts of the molecule too. So it is told at first, and judged from then on.
@@ -25,7 +25,7 @@ from torch.nn import functional
 from samu_batch.ahead import ahead
 from samu_engines.gate import PATCH, Gate, passing
 from samu_engines.network import SAMU_LITE, Network, channels_last
-from samu_engines.torch_cpu import read_weights
+from samu_training.checkpoint import weights_of
 from samu_training.losses import BETA, DENSITY_WEIGHT, FLOOR, correlation, near_density
 from samu_training.shown import Shown, write_shown
 from samu_training.train_options import autocast, fastest_precision
@@ -147,10 +147,10 @@ def _batches(shown: Shown, asked: argparse.Namespace) -> Iterator[list[Tensor]]:
 
 
 def without_gate(model: Path) -> Network:
-    """Return ``samu-lite`` up to its gate, with the weights of a model's ONNX file."""
+    """Return ``samu-lite`` up to its gate, with the weights of a model's ONNX file or of a checkpoint."""
     network: Network = Network(dataclasses.replace(SAMU_LITE, gate=())).eval()
     wanted = network.state_dict()
-    network.load_state_dict({key: weights for key, weights in read_weights(model).items() if key in wanted})
+    network.load_state_dict({key: weights for key, weights in weights_of(model).items() if key in wanted})
     channels_last(network)
     return network
 
@@ -174,7 +174,7 @@ def main() -> None:
     train.add_argument("--inside", type=float, default=0.42, help="share of the correlation inside the molecule")
     train.add_argument("--told", type=float, default=1.0, help="weight at first of where the molecule is")
     train.add_argument("--agreement", type=float, default=0.3)
-    train.add_argument("--start", type=Path, help="checkpoint whose gate is trained on")
+    train.add_argument("--start", type=Path, help="checkpoint, or ONNX file of a model, whose gate is trained on")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     torch.manual_seed(asked.seed)
@@ -201,8 +201,8 @@ def _save(gate: Gate, asked: argparse.Namespace, *, step: int, spent: float) -> 
     partial.replace(asked.run / "checkpoint.pt")
 
 
-def _gate_of(checkpoint: Path) -> dict[str, Tensor]:
-    held = torch.load(checkpoint, weights_only=True)["network"]
+def _gate_of(start: Path) -> dict[str, Tensor]:
+    held = weights_of(start)
     return {name.removeprefix("gate."): values for name, values in held.items() if name.startswith("gate.")}
 
 

@@ -22,16 +22,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from samu_engines.network import CONFIGS, Network, channels_last
-from samu_engines.torch_cpu import read_weights
+from samu_engines.network import Network, channels_last
 from samu_training.augment import torchio_augmentation
-from samu_training.checkpoint import Learner, Progress
+from samu_training.checkpoint import Learner, Progress, weights_of
 from samu_training.data import Crops, Mixed
 from samu_training.losses import correlation, density_loss, disagreement, near_density, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings
-from samu_training.train_options import autocast, parse_options
+from samu_training.train_options import autocast, network_config, parse_options
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -95,7 +94,7 @@ def train(chosen: Namespace, processes: Processes) -> Learner:
 def _learner(chosen: Namespace, processes: Processes) -> Learner:
     """Return the network and its optimiser as they are at the start, or at the checkpoint."""
     torch.manual_seed(chosen.seed + processes.rank)
-    network = Network(CONFIGS[chosen.network]).to(processes.device)
+    network = Network(network_config(chosen)).to(processes.device)
     channels_last(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=chosen.rate, weight_decay=0.01)
     scaler = torch.amp.GradScaler(processes.device.type, enabled=chosen.precision == "float16")
@@ -111,7 +110,7 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
 
 def _start_from(start: Path, network: Network) -> None:
     """Take the weights that a network shares with a checkpoint, or with a model's ONNX file."""
-    held = read_weights(start) if start.suffix == ".onnx" else torch.load(start, weights_only=True)["network"]
+    held = weights_of(start)
     if not held.keys() & network.state_dict().keys():
         raise SystemExit(f"--start {start} holds no weights of this network")
     network.load_state_dict(held, strict=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from samu_engines.network import CONFIGS
+from samu_engines.network import CONFIGS, NetworkConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +30,13 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
     if config.config is not None:
         values = tomllib.loads(config.config.read_text())
         parser.set_defaults(network=values.pop("network", None))
-        words = [f"--{name}={value}" for name, value in values.items()] + words
+        words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()] + words
     chosen = parser.parse_args(words)
     if chosen.network not in CONFIGS:
         parser.error(f"which network? One of {', '.join(CONFIGS)}, or a --config that names one")
     if chosen.precision == "auto":
         chosen.precision = fastest_precision(chosen.device)
-    coarsest = CONFIGS[chosen.network].coarsest
+    coarsest = network_config(chosen).coarsest
     # Gradients of a bfloat16 convolution over a lattice of 2 x 2 x 2 are wrong in torch 2.15 on the CPU.
     fewest = coarsest * (2 if chosen.precision == "float32" else 3)
     if chosen.edge < fewest or chosen.edge % coarsest:
@@ -44,6 +45,12 @@ def parse_options(description: str | None, words: Sequence[str] | None = None) -
     if chosen.agreement and chosen.edge < SMALLEST_AGREEING:
         parser.error(f"--edge {chosen.edge}: with --agreement crops need {SMALLEST_AGREEING} voxels")
     return chosen
+
+
+def network_config(chosen: argparse.Namespace) -> NetworkConfig:
+    """Return what is trained: a network, or all of it but its gate."""
+    config = CONFIGS[chosen.network]
+    return dataclasses.replace(config, gate=()) if chosen.without_gate else config
 
 
 def fastest_precision(device: str) -> str:
@@ -64,6 +71,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("network", nargs="?", choices=CONFIGS)
+    add("--without-gate", action="store_true", help="train what comes before a gate, which is trained after that")
     add("--config", type=Path, help="TOML file of options, such as configs/paper.toml")
     add("--pairs", type=Path, required=True, help="folder of training pairs")
     add("--real", type=Path, help="folder of pairs of real maps (samu_training.real), mixed in")
