@@ -5,7 +5,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from samu_training import data as data_module
 from samu_training import shown as shown_module
 from samu_training.shown import AROUND, Shown, crowded, noisier, show, write_shown
 
@@ -29,8 +28,8 @@ def plain(monkeypatch):
     """Nothing is drawn: neither noise nor cut, and brightness stays."""
     monkeypatch.setattr(shown_module, "NOISY", 0)
     monkeypatch.setattr(shown_module, "CUT", 0)
-    monkeypatch.setattr(data_module, "BRIGHTNESS", (1, 1))
-    monkeypatch.setattr(data_module, "UNLIKE", 0)
+    monkeypatch.setattr(shown_module, "BRIGHTNESS", (1, 1))
+    monkeypatch.setattr(shown_module, "DIM", 0)
 
 
 @pytest.mark.usefixtures("plain")
@@ -44,12 +43,14 @@ def test_a_map_lies_amid_nothing_and_is_clipped():
     assert not shown.any()
 
 
-def test_some_maps_are_dim_and_some_are_too_bright():
-    drawn = np.array([data_module.draw_brightness(np.random.default_rng(seed)) for seed in range(400)])
-    assert 0.12 <= drawn.min() < 0.2
-    assert 2 < drawn.max() <= 2.5
-    assert 0.1 < (drawn < 0.55).mean() < 0.3
-    assert 0.03 < (drawn > 1.3).mean() < 0.2
+@pytest.mark.usefixtures("plain")
+def test_a_share_of_the_maps_is_dim(monkeypatch):
+    monkeypatch.setattr(shown_module, "DIM", 0.25)
+    pair = np.ones((2, 8, 8, 8), np.float32)
+    shown = np.array([show(pair, np.random.default_rng(seed)).max(axis=(1, 2, 3)) for seed in range(200)])
+    assert (shown[:, 1] == 1).all()
+    assert 0.15 < (shown[:, 0] < 0.55).mean() < 0.35
+    assert shown[:, 0].min() > 0.12
 
 
 @pytest.mark.usefixtures("plain")

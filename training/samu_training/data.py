@@ -44,11 +44,7 @@ ON_MOLECULE = 0.75
 """Share of the crops whose centre is a voxel with target density."""
 LEAST_CORRELATION = 0.25
 EMPTY_SHARE = 0.15
-BRIGHTNESS = (0.55, 1.3)
-UNLIKE, UNLIKELY = 0.4, (0.12, 2.5)
-"""How often what becomes 1 is not the molecule's brightest density, but something else's, so that it is dim, or, in a
-large box, less than that; and what the molecule is multiplied by then.
-"""
+BRIGHTNESS = (0.75, 1.3)
 BRIGHTEST = 4.0
 """What is stored of a source, which is clipped to 1 when it is shown, ends here."""
 
@@ -173,7 +169,7 @@ class Crops:
             (b.start - s, e - (b.start - s) - (b.stop - b.start)) for b, s, e in zip(box, start, shape, strict=True)
         ]
         crop = np.pad(inside, [(0, 0), *padding])
-        crop[0] *= draw_brightness(rng)
+        crop[0] *= rng.uniform(*BRIGHTNESS)
         crop = np.clip(crop, 0, 1)
         if self._augment is not None:
             crop[:1] = self._augment(crop[:1], rng)
@@ -213,13 +209,6 @@ class Mixed:
     def draw(self, rng: Generator) -> list[NDArray[np.float32]]:
         """Return what :meth:`Crops.draw` does."""
         return (self._others if rng.random() < self._share else self._crops).draw(rng)
-
-
-def draw_brightness(rng: Generator) -> float:
-    """Return what a source is multiplied by before it is clipped to 1."""
-    if rng.random() < UNLIKE:
-        return float(np.exp(rng.uniform(*np.log(UNLIKELY))))
-    return float(rng.uniform(*BRIGHTNESS))
 
 
 def turned(crop: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

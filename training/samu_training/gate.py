@@ -2,7 +2,7 @@
 
 ::
 
-    python -m samu_training.gate shown MODEL PAIRS SHOWN --part 0/2     a process for each part; MODEL: checkpoint or ONNX
+    python -m samu_training.gate shown MODEL PAIRS SHOWN --part 0/2     MODEL: a checkpoint, or an ONNX file
     python -m samu_training.gate train MODEL SHOWN RUN --steps 6000     RUN/checkpoint.pt, to export
 
 A gate that is judged by what comes out learns nothing from the start; one that is told where the molecule is learns at

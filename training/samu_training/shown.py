@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from samu_batch.files import writing_aside
 from samu_training.as_read import PERCENTILE
-from samu_training.data import draw_brightness, longest_first, turned
+from samu_training.data import longest_first, turned
 from samu_training.losses import PRESENT
 from samu_training.train_options import autocast, fastest_precision
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from samu_engines.network import Network
 
+BRIGHTNESS = (0.55, 1.3)
+DIM, DIMMED = 0.2, (0.12, 0.55)
+"""Share of the maps whose few brightest voxels are no part of the molecule, so that it is dim; how dim."""
 NOISY, NOISE, GRAIN = 0.25, (0.4, 1.6), (0.7, 2.0)
 """Share of the maps with more noise; its spread over the molecule's; its width in voxels."""
 CUT, LEAST = 0.25, 0.5
@@ -68,7 +71,8 @@ def show(pair: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
         kept = np.ceil(whole * rng.uniform(LEAST, 1, 3)).astype(int)
         first = rng.integers(whole - kept + 1)
         pair = pair[(slice(None), *(slice(a, a + n) for a, n in zip(first, kept, strict=True)))]
-    pair = pair * np.array([draw_brightness(rng), 1], np.float32)[:, None, None, None]
+    brightness = rng.uniform(*(DIMMED if rng.random() < DIM else BRIGHTNESS))
+    pair = pair * np.array([brightness, 1], np.float32)[:, None, None, None]
     pair = np.clip(pair, 0, 1)
     pair[pair < 1e-6] = 0
     after = [AROUND + -n % LATTICE for n in pair.shape[1:]]
