@@ -79,7 +79,7 @@ def the_engine_alone(_):
 def _cubes_of_map():
     from samu_batch.model import ModelSpec
 
-    return (-(-EDGE // ModelSpec.load(MODEL).core)) ** 3
+    return len(ModelSpec.load(MODEL).grid((EDGE,) * 3))
 
 
 def _write_map(folder):

@@ -3,7 +3,7 @@
 ``python benches/seams.py [--model NAME|PATH]... [--maps 5]``: the mean jump between neighbours across the faces of the
 cores, in units of the jumps beside them, over that at the same voxels when the map begins so much later that they lie
 inside a core, at four places of the network's lattice. Of maps of the frozen test set (samu_training.testset) that are
-larger than a core, so many with a belt of detergent and so many without. Needs SAMU_DATA.
+larger than a cube, so many with a belt of detergent and so many without. Needs SAMU_DATA.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CACHE = default_cache() / "benchmark" / "maps"
 
 
 def jumps(path, shift, engine, folder):
-    """Return the jump of each pair of planes along each axis, of the map as it lay before it was shifted."""
+    """Return along each axis the jumps between planes, of the map as it lay before, and where the cores meet."""
     voxels, _ = read_normalised(path)
     with mrcfile.new(folder / "in.mrc", overwrite=True) as mrc:
         mrc.set_data(np.pad(voxels, [(shift, 0)] * 3))
@@ -35,20 +35,27 @@ def jumps(path, shift, engine, folder):
     enhanced, _ = enhanced_map(folder / "in.mrc", str(engine.spec.path), engine)
     inner = enhanced[shift:, shift:, shift:].astype(np.float64)
     others = [(1, 2), (0, 2), (0, 1)]
-    return [np.abs(np.diff(inner, axis=axis)).sum(axis=others[axis]) for axis in range(3)]
+    planes = [np.abs(np.diff(inner, axis=axis)).sum(axis=others[axis]) for axis in range(3)]
+    return planes, faces(engine.spec.grid(enhanced.shape))
+
+
+def faces(grid):
+    """Return of each axis the pairs of planes, by the first of them, between which two cores meet."""
+    stops = [{cube.write.stop[axis] for cube in grid} - {grid.shape[axis]} for axis in range(3)]
+    return [np.array(sorted(axis), int) - 1 for axis in stops]
 
 
 def ratio(paths, engine, folder):
     """Return the step at faces over that of the same places inside cores, of all maps together."""
-    faces, cores = np.zeros(2), np.zeros(2)  # the jumps there, and the mean of those beside
+    at_faces, inside = np.zeros(2), np.zeros(2)  # the jumps there, and the mean of those beside
     for path in paths:
-        plain = jumps(path, 0, engine, folder)
+        plain, meet = jumps(path, 0, engine, folder)
         for shift in (engine.spec.core // 2 + more for more in SHIFTS):
-            for as_it_lies, later in zip(plain, jumps(path, shift, engine, folder), strict=True):
-                on_face = np.arange(engine.spec.core - 1, len(as_it_lies) - BESIDE[-1], engine.spec.core)
-                for sums, planes in ((faces, as_it_lies), (cores, later)):
-                    sums += planes[on_face].sum(), np.mean([planes[on_face + away].sum() for away in BESIDE])
-    return (faces[0] / faces[1]) / (cores[0] / cores[1])
+            shifted, _ = jumps(path, shift, engine, folder)
+            for as_it_lies, later, at in zip(plain, shifted, meet, strict=True):
+                for sums, planes in ((at_faces, as_it_lies), (inside, later)):
+                    sums += planes[at].sum(), np.mean([planes[at + away].sum() for away in BESIDE])
+    return (at_faces[0] / at_faces[1]) / (inside[0] / inside[1])
 
 
 def main():
@@ -59,7 +66,7 @@ def main():
     chosen = parser.parse_args()
     data = Path(os.environ["SAMU_DATA"])
     engines = {model: load_engine(model) for model in chosen.model or ["samu-lite"]}
-    largest = max(engine.spec.core for engine in engines.values())
+    largest = max(engine.spec.cube for engine in engines.values())
     kinds = {"no detergent": [], "detergent": []}
     for frozen in read_testset():
         kind = kinds["detergent" if draw(np.random.default_rng(frozen.seed)).micelle else "no detergent"]

@@ -97,7 +97,19 @@ def make_model():
     """
     onnx = pytest.importorskip("onnx")
 
-    def make(folder, *, name="tiny", cube=16, core=10, spacing=1.0, percentile=99.9, bias=0.0, poison=False, seed=0):
+    def make(
+        folder,
+        *,
+        name="tiny",
+        cube=16,
+        core=10,
+        padding=None,
+        spacing=1.0,
+        percentile=99.9,
+        bias=0.0,
+        poison=False,
+        seed=0,
+    ):
         rng = np.random.default_rng(seed)
         weights = {
             "first.weight": rng.normal(0, 0.2, (3, 1, 3, 3, 3)),
@@ -113,6 +125,7 @@ def make_model():
         values = {"format": 1, "name": name, "file": file.name, "cube": cube, "core": core, "spacing": spacing}
         values["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         values["normalisation"] = percentile and {"percentile": percentile}
+        values |= {} if padding is None else {"padding": padding}
         sidecar.write_text(json.dumps(values))
         return sidecar, functools.partial(_reference, weights)
 

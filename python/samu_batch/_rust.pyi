@@ -22,12 +22,17 @@ class Cube:
     write: Region
 
 class CubeGrid:
-    """Core i covers [core*i, core*(i+1)) clipped to the volume; its cube reads `halo` voxels more on every side."""
-    def __init__(self, shape: Triple, *, cube: int, core: int) -> None: ...
+    """Cubes `core` voxels apart. Without `padding` the paper's lattice: core i covers [core*i, core*(i+1)) clipped to the
+    volume, its cube reads `halo` voxels more on every side. With it as few cubes along an axis as read at least `padding`
+    voxels beyond either end, centred; the first and the last write up to the ends. `lead` is that of the chunks that
+    cores are written to."""
+    def __init__(self, shape: Triple, *, cube: int, core: int, padding: int | None = None) -> None: ...
     shape: Triple
     cube: int
     core: int
+    padding: int | None
     halo: int
+    lead: Triple
     counts: Triple
     def __len__(self) -> int: ...
     def __getitem__(self, number: int, /) -> Cube: ...
@@ -60,14 +65,18 @@ def count_above(voxels: Voxels, level: float, *, threads: int) -> int:
     """Number of voxels above a contour level."""
 
 class Volume:
-    """float32 volume in Zarr v3 chunks of `chunk`^3, on disk or in memory. Pickles as its path."""
+    """float32 volume in Zarr v3 chunks of `chunk`^3, which begin `lead` voxels before it, on disk or in memory.
+    Pickles as its path."""
     @staticmethod
-    def create(path: str | PathLike[str] | None, *, shape: Triple, chunk: int, spacing: Triplef, origin: Triplef) -> Volume: ...
+    def create(
+        path: str | PathLike[str] | None, *, shape: Triple, chunk: int, spacing: Triplef, origin: Triplef, lead: Triple = (0, 0, 0)
+    ) -> Volume: ...
     @staticmethod
     def open(path: str | PathLike[str]) -> Volume: ...
     path: str | None
     shape: Triple
     chunk: int
+    lead: Triple
     spacing: Triplef
     origin: Triplef
     def read(self, region: Region | None = None) -> NDArray[np.float32]: ...
@@ -93,4 +102,4 @@ class CubeReader:
     skipped: int            # all-zero cubes passed over so far
 
 def write_cores(volume: Volume, grid: CubeGrid, numbers: Sequence[int], cubes: NDArray[np.float32], *, threads: int) -> None:
-    """Write the central core of each cube as one whole chunk. Cores that are never written read as zeros."""
+    """Write the core of each cube as whole chunks: one, but for what lies at the ends. Cores never written read as zeros."""

@@ -11,7 +11,7 @@ from samu_batch.gz import is_gzip
 from samu_batch.locate import local_path
 from samu_batch.map_columns import Extent, extent_of
 from samu_batch.mrc import read_header
-from samu_batch.volume import CubeGrid, model_grid, refuse_too_large
+from samu_batch.volume import model_grid, refuse_too_large, stored_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,13 +63,14 @@ def map_cost(path: Path, *, spec: ModelSpec, options: MapOptions) -> MapCost:
 
 def _cost(extent: Extent, *, spec: ModelSpec, options: MapOptions) -> MapCost:
     shape = _model_shape(extent, spacing=spec.spacing, options=options)
-    stored = 2 * 4 * math.prod(math.ceil(n / spec.core) * spec.core for n in shape)
+    grid = spec.grid(shape)
+    stored = stored_bytes(grid)
     in_memory = stored <= options.memory * 3 // 4
     written = math.prod(shape if options.grid == "model" else extent.shape)
     return MapCost(
         shape=shape,
         voxels=math.prod(shape),
-        cubes=len(CubeGrid(shape, cube=spec.cube, core=spec.core)),
+        cubes=len(grid),
         memory=HOST_BASE + (stored if in_memory else 0) + min(stored, options.memory // 4),
         scratch=extent.unpacked + (0 if in_memory else stored),
         output=1024 + 4 * written,

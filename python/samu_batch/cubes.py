@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from samu_batch import _rust
 from samu_batch.ahead import ahead
 from samu_batch.events import MapEvent, nobody
-from samu_batch.volume import CubeGrid, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,16 +18,18 @@ if TYPE_CHECKING:
 
     from samu_batch.engine import Engine
     from samu_batch.events import Listener
+    from samu_batch.model import ModelSpec
     from samu_batch.task import MapOptions
+    from samu_batch.volume import Volume
 
 SPREAD_EDGE = 500
 """A map of more voxels than a cube of this edge, at the model's spacing, is spread over all workers that can share its
 volumes. What is left to one worker at the end of a run is never more than that."""
 
 
-def spread_above(core: int) -> int:
-    """Return how many cores of an edge ``SPREAD_EDGE`` takes: a map of more is spread."""
-    return -((-SPREAD_EDGE // core) ** 3)
+def spread_above(spec: ModelSpec) -> int:
+    """Return how many cubes a map with an edge of ``SPREAD_EDGE`` has: one of more is spread."""
+    return len(spec.grid((SPREAD_EDGE,) * 3))
 
 
 def enhance_volume(
@@ -49,7 +50,7 @@ def enhance_volume(
     Parameters
     ----------
     source, target
-        Volumes of one shape, chunked by the engine's core.
+        Volumes of one shape, chunked by the engine's core; ``target`` as the engine's grid leads its chunks.
     scale
         The density that becomes 1; None for no normalisation.
     batch
@@ -64,7 +65,7 @@ def enhance_volume(
     cubes, skipped
         Cubes of the part, and how many were all zeros: those are not sent, and their cores stay zero.
     """
-    grid = CubeGrid(source.shape, cube=engine.spec.cube, core=engine.spec.core)
+    grid = engine.spec.grid(source.shape)
     reader = _rust.CubeReader(source, grid, batch=batch, scale=scale, threads=threads, part=part)
     in_engine: deque[list[int]] = deque()
     written = 0

@@ -25,7 +25,15 @@ from samu_batch.mrc import MapHeader, read_header
 from samu_batch.scratch import scratch_folder
 from samu_batch.unpack import unpack_map
 from samu_batch.view import write_view
-from samu_batch.volume import CubeGrid, Volume, export_map, ingest_map, model_grid, refuse_too_large, voxels_of
+from samu_batch.volume import (
+    export_map,
+    ingest_map,
+    model_grid,
+    refuse_too_large,
+    stored_bytes,
+    target_volume,
+    voxels_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     from samu_batch.events import Listener
     from samu_batch.model import ModelSpec
     from samu_batch.task import MapReport, MapTask
+    from samu_batch.volume import Volume
 
 log = logging.getLogger("samu_batch")
 
@@ -100,9 +109,7 @@ def _enhance(
                 memory=plan.memory,
             )
         with journal.stage("enhance"):
-            target = Volume.create(
-                plan.target, shape=source.shape, chunk=source.chunk, spacing=source.spacing, origin=source.origin
-            )
+            target = target_volume(source, plan.target, engine.spec.grid(source.shape))
             work = CubeWork(map_id, source, target, scale, task.options)
             if spread is not None and plan.spread:
                 cubes, skipped = spread.do(work, progress)
@@ -128,16 +135,16 @@ def _plan(
     task: MapTask, shape: tuple[int, int, int], *, spec: ModelSpec, scratch: Path, spread: Spread | None
 ) -> _Plan:
     """Decide between memory and disk before anything is allocated."""
-    cubes = len(CubeGrid(shape, cube=spec.cube, core=spec.core))
-    stored = 4 * cubes * spec.core**3
+    grid = spec.grid(shape)
+    cubes, stored = len(grid), stored_bytes(grid)
     budget = task.options.memory
-    huge = spread is not None and cubes > (spread_above(spec.core) if spread.above is None else spread.above)
-    if not huge and 2 * stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
+    huge = spread is not None and cubes > (spread_above(spec) if spread.above is None else spread.above)
+    if not huge and stored <= budget * (TILER_SHARE - 1) // TILER_SHARE:
         return _Plan(None, None, budget // TILER_SHARE, cubes)
     free = shutil.disk_usage(scratch).free
-    if 2 * stored > free:
+    if stored > free:
         raise TooLargeError(
-            f"needs {2 * stored / 1e9:.1f} GB of scratch, {free / 1e9:.1f} GB are free in {scratch};"
+            f"needs {stored / 1e9:.1f} GB of scratch, {free / 1e9:.1f} GB are free in {scratch};"
             " name a larger place with --scratch"
         )
     # Names of this attempt alone: a helper of an earlier one that was thought lost finds nothing of it.

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from samu_batch._rust import CubeGrid
 from samu_batch.errors import EngineError, SamuError
 from samu_batch.files import sha256_of
 from samu_batch.golden import Golden
@@ -36,6 +37,8 @@ class ModelSpec:
         The ONNX file and the hash that it must have.
     cube, core
         Edges in voxels of what the network reads and of what is kept.
+    padding
+        Least voxels beyond the ends of a map that its cubes read, as few as do; None for the paper's lattice.
     spacing
         Angstrom per voxel.
     normalisation
@@ -51,6 +54,7 @@ class ModelSpec:
     core: int
     spacing: float
     normalisation: Normalisation | None = None
+    padding: int | None = None
     path: Path | None = None
     weights: Path | None = None
     weights_sha256: str = ""
@@ -101,7 +105,12 @@ class ModelSpec:
         """Identity of the model: its weights and all that changes what comes out of them."""
         normalisation = self.normalisation and [self.normalisation.percentile, [0.0, 1.0], 1e-6]
         science = [self.weights_sha256, self.cube, self.core, self.spacing, normalisation]
-        return hashlib.sha256(json.dumps(science).encode()).hexdigest()
+        lattice = [] if self.padding is None else [self.padding]
+        return hashlib.sha256(json.dumps([*science, *lattice]).encode()).hexdigest()
+
+    def grid(self, shape: tuple[int, int, int]) -> CubeGrid:
+        """Return the cubes of a volume of ``shape`` (ZYX voxels)."""
+        return CubeGrid(shape, cube=self.cube, core=self.core, padding=self.padding)
 
 
 def identity_spec(*, cube: int = 64, core: int = 50, spacing: float = 1.0) -> ModelSpec:
@@ -134,6 +143,7 @@ def _from_sidecar(path: Path, values: dict[str, Any]) -> ModelSpec:
         cube=int(values["cube"]),
         core=int(values["core"]),
         spacing=float(values["spacing"]),
+        padding=None if values.get("padding") is None else int(values["padding"]),
         normalisation=None if normalisation is None else Normalisation(float(normalisation["percentile"])),
         path=path,
         weights=path.with_name(values["file"]),

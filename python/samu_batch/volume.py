@@ -31,6 +31,8 @@ __all__ = [
     "ingest_map",
     "model_grid",
     "refuse_too_large",
+    "stored_bytes",
+    "target_volume",
     "voxels_of",
 ]
 
@@ -106,6 +108,23 @@ def ingest_map(
     )
     _rust.ingest(voxels, volume, scale=scale, threads=threads, memory=memory)
     return volume
+
+
+def target_volume(source: Volume, store: Path | None, grid: CubeGrid) -> Volume:
+    """Create the volume that the cores of ``grid`` are written to, as large as ``source`` and where that lies."""
+    return Volume.create(
+        store, shape=source.shape, chunk=grid.core, lead=grid.lead, spacing=source.spacing, origin=source.origin
+    )
+
+
+def stored_bytes(grid: CubeGrid) -> int:
+    """Return the bytes of both volumes of a map, source and target, in whole chunks."""
+    chunks = [math.prod(-(-n // grid.core) for n in lengths) for lengths in (grid.shape, _led(grid))]
+    return 4 * grid.core**3 * sum(chunks)
+
+
+def _led(grid: CubeGrid) -> list[int]:
+    return [n + lead for n, lead in zip(grid.shape, grid.lead, strict=True)]
 
 
 def export_map(

@@ -71,12 +71,15 @@ def test_the_jump_across_core_faces_is_that_inside_cores(proteins, engine, tmp_p
     on_faces, inside = [], []
     for voxels in proteins:
         middle = [n // 2 for n in voxels.shape]
-        assert max(middle) < engine.spec.core
-        # Faces cut the protein in two along each axis when it begins so late, and none is near its middle as it lies.
-        start = [engine.spec.core - half for half in middle]
-        cut = enhanced(np.pad(voxels, [(first, 0) for first in start]), engine, tmp_path)
+        # It fits one cube as it lies; in a box just too large for one, faces cut it in two along each axis.
+        assert len(engine.spec.grid(voxels.shape)) == 1
+        box = (engine.spec.cube + 2,) * 3
+        [first, *_] = engine.spec.grid(box)
+        start = [face - half for face, half in zip(first.write.stop, middle, strict=True)]
+        around = [(s, n - s - inner) for s, n, inner in zip(start, box, voxels.shape, strict=True)]
+        cut = enhanced(np.pad(voxels, around), engine, tmp_path)
         whole = enhanced(voxels, engine, tmp_path)
-        placed = cut[tuple(slice(first, None) for first in start)]
+        placed = cut[tuple(slice(s, s + n) for s, n in zip(start, voxels.shape, strict=True))]
         # The same planes of the same protein, once on a face and once inside.
         on_faces += [jumps_at(placed, axis, half) for axis, half in enumerate(middle)]
         inside += [jumps_at(whole, axis, half) for axis, half in enumerate(middle)]

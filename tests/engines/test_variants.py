@@ -39,7 +39,7 @@ def exported(request, tmp_path_factory):
         for weights in network.parameters():  # so that nothing starts at zero, and all are what float16 can hold
             weights.copy_((weights + 0.05 * torch.randn_like(weights)).half())
     folder = tmp_path_factory.mktemp("model")
-    sidecar = export.export_model(network, folder, name="small", card={}, cube=CUBE, core=CUBE // 2)
+    sidecar = export.export_model(network, folder, name="small", card={}, tiling=export.Tiling(CUBE, CUBE // 2))
     cubes = np.random.default_rng(0).random((3, 1, CUBE, CUBE, CUBE), dtype=np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(cubes)).numpy()

@@ -67,17 +67,17 @@ def test_the_exported_model_is_the_network(tmp_path):
         np.testing.assert_allclose(enhanced, network(cubes).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "tiling"), [("wide", (32, 16)), ("other", (64, 50))])
-def test_a_checkpoint_becomes_a_model_with_the_cube_and_core_of_its_network(name, tiling, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "tiling"), [("wide", (32, 16, 0)), ("other", (64, 50, None))])
+def test_a_checkpoint_becomes_a_model_with_the_tiling_of_its_network(name, tiling, tmp_path, monkeypatch):
     config = NetworkConfig(patch=2, widths=(8,), blocks=1, norm="voxel")
     monkeypatch.setattr(export, "CONFIGS", {name: config})
-    monkeypatch.setattr(export, "TILING", {"wide": (32, 16)})
+    monkeypatch.setattr(export, "TILING", {"wide": export.Tiling(32, 16, padding=0)})
     state = {"config": asdict(config), "network": Network(config).state_dict(), "step": 1, "spent": 60.0}
     torch.save(state, tmp_path / "checkpoint.pt")
     monkeypatch.setattr("sys.argv", ["export", str(tmp_path / "checkpoint.pt"), str(tmp_path)])
     export.main()
     spec = ModelSpec.load(tmp_path / f"{name}.json")
-    assert (spec.cube, spec.core) == tiling
+    assert (spec.cube, spec.core, spec.padding) == tiling
     assert onnx.load(spec.weights).graph.input[0].type.tensor_type.shape.dim[2].dim_value == spec.cube
 
 

@@ -6,6 +6,7 @@ import pytest
 from samu_batch import _rust
 from samu_batch._rust import CubeGrid, CubeReader, Volume, Voxels
 from samu_batch.cubes import spread_above
+from samu_batch.model import ModelSpec
 
 CUBE, CORE = 12, 8
 
@@ -19,8 +20,9 @@ def filled(voxels, folder, *, place=None):
     return volume
 
 
-def empty(shape, *, place=None):
-    return Volume.create(place, shape=shape, chunk=CORE, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0))
+def empty(shape, *, place=None, lead=(0, 0, 0)):
+    spacing, origin = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+    return Volume.create(place, shape=shape, chunk=CORE, spacing=spacing, origin=origin, lead=lead)
 
 
 def read(volume, grid, *, batch=5, scale=None, part=(0, 1)):
@@ -37,11 +39,12 @@ def read(volume, grid, *, batch=5, scale=None, part=(0, 1)):
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize("padding", [None, 0, 1])
 @pytest.mark.parametrize("shape", [(30, 20, 27), (8, 8, 8), (3, 60, 50)], ids=str)
-def test_each_cube_is_what_it_reads_of_the_volume(tmp_path, shape, on_disk):
+def test_each_cube_is_what_it_reads_of_the_volume(tmp_path, shape, padding, on_disk):
     voxels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     volume = filled(voxels, tmp_path, place=tmp_path / "volume" if on_disk else None)
-    grid = CubeGrid(shape, cube=CUBE, core=CORE)
+    grid = CubeGrid(shape, cube=CUBE, core=CORE, padding=padding)
     cubes, skipped = read(volume, grid)
     assert (len(cubes), skipped) == (len(grid), 0)
     for number, cube in cubes.items():
@@ -116,18 +119,19 @@ def test_an_all_zero_volume_has_no_cubes(tmp_path):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_cores_may_be_written_in_any_order_and_again(order):
+@pytest.mark.parametrize("padding", [None, 0, 2])
+def test_cores_may_be_written_in_any_order_and_again(order, padding):
     shape = (20, 13, 30)
-    grid = CubeGrid(shape, cube=CUBE, core=CORE)
-    target = empty(shape)
+    grid = CubeGrid(shape, cube=CUBE, core=CORE, padding=padding)
+    target = empty(shape, lead=grid.lead)
     rng = np.random.default_rng(0)
     cubes = rng.normal(size=(len(grid), 1, CUBE, CUBE, CUBE)).astype(np.float32)
     for _ in range(2):
         for number in list(range(len(grid)))[::order]:
             _rust.write_cores(target, grid, [number], cubes[number : number + 1], threads=1)
-    halo = grid.halo
     for number, cube in enumerate(grid):
-        core = cubes[number, 0][tuple(slice(halo, halo + n) for n in cube.write.shape)]
+        before = np.subtract(cube.write.start, cube.read.start)
+        core = cubes[number, 0][tuple(slice(b, b + n) for b, n in zip(before, cube.write.shape, strict=True))]
         np.testing.assert_array_equal(target.read(cube.write), core)
 
 
@@ -136,6 +140,8 @@ def test_what_does_not_belong_together_is_refused():
     cubes = np.zeros((2, 1, CUBE, CUBE, CUBE), dtype=np.float32)
     with pytest.raises(ValueError, match="voxels of the cubes"):
         _rust.write_cores(empty((20, 20, 20)), grid, [0], cubes, threads=1)
+    with pytest.raises(ValueError, match="before the first chunk"):
+        _rust.write_cores(empty((20, 20, 20), lead=(1, 0, 0)), grid, [0, 1], cubes, threads=1)
     with pytest.raises(ValueError, match="number"):
         _rust.write_cores(empty((20, 20, 20)), grid, [0, 27], cubes, threads=1)
     with pytest.raises(ValueError, match="shape"):
@@ -144,6 +150,8 @@ def test_what_does_not_belong_together_is_refused():
         CubeReader(empty((20, 20, 20)), grid, batch=1, scale=0.0, threads=1)
 
 
-@pytest.mark.parametrize(("core", "cubes"), [(50, 1000), (80, 343), (64, 512)])
-def test_a_map_is_spread_above_500_voxels_an_edge_whatever_the_core(core, cubes):
-    assert spread_above(core) == cubes == len(CubeGrid((500, 500, 500), cube=core + 14, core=core))
+@pytest.mark.parametrize(
+    ("cube", "core", "padding", "cubes"), [(64, 50, None, 1000), (128, 80, None, 343), (128, 80, 0, 216)]
+)
+def test_a_map_is_spread_above_500_voxels_an_edge_whatever_the_lattice(cube, core, padding, cubes):
+    assert spread_above(ModelSpec(name="any", cube=cube, core=core, padding=padding, spacing=1.0)) == cubes

@@ -9,8 +9,9 @@ import pytest
 import zarr
 
 from samu_batch import _rust
-from samu_batch._rust import Region, Volume, Voxels
+from samu_batch._rust import CubeGrid, Region, Volume, Voxels
 from samu_batch.errors import NotFoundError, StoreError
+from samu_batch.volume import target_volume
 
 SHAPES = [(20, 20, 20), (23, 17, 31), (1, 9, 40)]
 SPACING, ORIGIN = (1.0, 1.25, 1.5), (-3.0, 0.5, 40.25)
@@ -38,7 +39,34 @@ def test_zarr_python_reads_what_we_wrote(tmp_path, shape):
     assert array.chunks == (10, 10, 10)
     assert array.fill_value == 0
     assert array.metadata.dimension_names == ("z", "y", "x")
-    assert array.attrs.asdict() == {"spacing": list(SPACING), "origin": list(ORIGIN)}
+    assert array.attrs.asdict() == {"spacing": list(SPACING), "origin": list(ORIGIN), "lead": [0, 0, 0]}
+
+
+@pytest.mark.parametrize("shape", [(60, 70, 33), (20, 128, 129)], ids=str)
+def test_zarr_python_reads_what_cores_wrote_behind_the_lead(tmp_path, shape):
+    grid = CubeGrid(shape, cube=48, core=32, padding=0)
+    source = filled(None, noise(shape), chunk=32, folder=tmp_path)
+    target = target_volume(source, tmp_path / "target", grid)
+    for numbers, cubes in _rust.CubeReader(source, grid, batch=3, scale=None, threads=2):
+        _rust.write_cores(target, grid, numbers, cubes, threads=2)
+    array = zarr.open_array(tmp_path / "target", mode="r")
+    assert array.chunks == (32, 32, 32)
+    assert tuple(array.attrs["lead"]) == target.lead == grid.lead != (0, 0, 0)
+    behind = tuple(slice(lead, None) for lead in grid.lead)
+    np.testing.assert_array_equal(array[behind], noise(shape))
+    again = pickle.loads(pickle.dumps(target))
+    assert (again.shape, again.lead) == (shape, grid.lead)
+    np.testing.assert_array_equal(again.read(Region((3, 5, 7), (15, 21, 22))), noise(shape)[3:18, 5:26, 7:29])
+
+
+def test_a_map_is_not_resampled_into_a_volume_whose_chunks_begin_before_it(tmp_path):
+    volume = Volume.create(None, shape=(20, 20, 20), chunk=10, spacing=SPACING, origin=ORIGIN, lead=(0, 3, 0))
+    noise((20, 20, 20)).astype("<f4").tofile(tmp_path / "voxels")
+    voxels = Voxels(tmp_path / "voxels", offset=0, dtype="<f4", shape=(20, 20, 20), axes=(0, 1, 2))
+    with pytest.raises(ValueError, match="before the first chunk"):
+        _rust.ingest(voxels, volume, scale=(1.0, 1.0, 1.0), threads=1, memory=1 << 30)
+    with pytest.raises(ValueError, match="before the volume"):
+        Volume.create(None, shape=(20, 20, 20), chunk=10, spacing=SPACING, origin=ORIGIN, lead=(0, 10, 0))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

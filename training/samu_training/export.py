@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -27,15 +27,25 @@ from samu_training.as_read import CORE, CUBE, PERCENTILE, SPACING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-TILING = {"samu-lite": (128, 80)}
-"""Cube and core of networks that need others than the paper's (docs/decisions/0007-wide-margin.md)."""
+
+class Tiling(NamedTuple):
+    """How a model's cubes lie: edges of cube and core, and the padding of :class:`samu_batch.model.ModelSpec`."""
+
+    cube: int = CUBE
+    core: int = CORE
+    padding: int | None = None
+
+
+OF_THE_PAPER = Tiling()
+TILING = {"samu-lite": Tiling(128, 80, padding=0)}
+"""Of networks that need another (docs/decisions/0007-wide-margin.md, 0008-padding.md)."""
 INPUT, OUTPUT = "cubes", "enhanced"
 WITHOUT_STRUCTURE = ("middle.structure.norm_voxels.", "middle.structure.norm_structure.", "middle.structure.attention.")
 """Parameters that act on a structural embedding, which no exported graph takes."""
 
 
 def export_model(
-    network: Network, folder: Path, *, name: str, card: Mapping[str, Any], cube: int = CUBE, core: int = CORE
+    network: Network, folder: Path, *, name: str, card: Mapping[str, Any], tiling: Tiling = OF_THE_PAPER
 ) -> Path:
     """Write ``name.onnx`` and its sidecar ``name.json``; return the sidecar's path.
 
@@ -51,7 +61,7 @@ def export_model(
     network = copy.deepcopy(network).eval()
     rounded = {key: weights.half().float() for key, weights in network.state_dict().items()}
     network.load_state_dict(rounded)
-    model = with_float16_weights(_graph_of(network, cube), names=rounded)
+    model = with_float16_weights(_graph_of(network, tiling.cube), names=rounded)
     onnx.checker.check_model(model, full_check=True)
     unused = {key for key in rounded if key.startswith(WITHOUT_STRUCTURE)}
     check_graph(model, parameters=rounded.keys() - unused)
@@ -59,8 +69,9 @@ def export_model(
     weights = folder / f"{name}.onnx"
     weights.write_bytes(model.SerializeToString(deterministic=True))
     sidecar = weights.with_suffix(".json")
-    golden = dataclasses.asdict(_golden(network, cube))
-    values = _sidecar(name, weights, card) | {"cube": cube, "core": core, "golden": golden}
+    golden = dataclasses.asdict(_golden(network, tiling.cube))
+    lattice = {key: value for key, value in tiling._asdict().items() if value is not None}
+    values = _sidecar(name, weights, card) | lattice | {"golden": golden}
     sidecar.write_text(json.dumps(values, indent=1) + "\n")
     return sidecar
 
@@ -153,8 +164,8 @@ def main() -> None:
     [known] = [name for name, values in CONFIGS.items() if values == config] or ["network"]
     card = json.loads(arguments.card.read_text()) if arguments.card else {}
     card |= {"steps": state["step"], "minutes": round(state["spent"] / 60, 1)}
-    cube, core = TILING.get(known, (CUBE, CORE))
-    print(export_model(network, arguments.folder, name=arguments.name or known, card=card, cube=cube, core=core))
+    tiling = TILING.get(known, OF_THE_PAPER)
+    print(export_model(network, arguments.folder, name=arguments.name or known, card=card, tiling=tiling))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _executor(
 
         if slurm is not None:
             return DaskExecutor(elsewhere=slurm.workers)
-        if not any(decision.run and (decision.cubes or 0) > spread_above(spec.core) for decision in decisions):
+        if not any(decision.run and (decision.cubes or 0) > spread_above(spec) for decision in decisions):
             devices = devices[: max(1, waiting)]
         return DaskExecutor(devices, threads=options.threads, scheduler=scheduler)
     from samu_batch.executors.serial import SerialExecutor

@@ -186,7 +186,7 @@ def any_huge(entries: Sequence[Entry], options: MapOptions) -> bool:
     from samu_batch.cubes import spread_above
 
     spec = read_spec(options)
-    most = spread_above(spec.core)
+    most = spread_above(spec)
     return any((predicted_cubes(entry, spec=spec, options=options) or 0) > most for entry in entries)
 
 

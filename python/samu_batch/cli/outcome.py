@@ -115,7 +115,7 @@ def allowance(
     from samu_batch.cubes import spread_above
     from samu_batch.executors.in_flight import IN_FLIGHT
 
-    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT, workers=workers, huge=spread_above(spec.core))
+    return Allowance(limit, pace=pace, in_flight=IN_FLIGHT, workers=workers, huge=spread_above(spec))
 
 
 def _pace(options: MapOptions, *, dask: bool) -> float | None:

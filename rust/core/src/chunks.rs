@@ -97,11 +97,9 @@ impl ChunkFolder {
             opened => opened.map_err(|source| Error::store(&path, source))?,
         };
         let edge = self.lattice.edge();
-        let first = (part.start[0] - cell.start[0]) as usize * edge * edge * 4;
-        let stored = Region::new(
-            [part.start[0], cell.start[1], cell.start[2]],
-            [part.shape[0], edge, edge],
-        );
+        let [section, row, column] = self.lattice.whole_cell(index).start;
+        let first = (part.start[0] - section) as usize * edge * edge * 4;
+        let stored = Region::new([part.start[0], row, column], [part.shape[0], edge, edge]);
         let read = |voxels: &mut [f32]| {
             file.read_exact_at(bytemuck::cast_slice_mut(voxels), first as u64)
                 .map_err(|source| Error::store(&path, source))
@@ -130,7 +128,7 @@ impl ChunkFolder {
             remove(&path)
         } else {
             let cell = self.lattice.cell(index);
-            let whole = Region::new(cell.start, [self.lattice.edge(); 3]);
+            let whole = self.lattice.whole_cell(index);
             if cell == whole {
                 write(&path, voxels)
             } else {

@@ -8,9 +8,10 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::chunks::Piece;
+use crate::error::same;
 use crate::region::copy_shared;
 use crate::spares::{Spares, fitted};
-use crate::{Cube, CubeGrid, Error, Region, Result, Volume};
+use crate::{Cube, CubeGrid, Error, Lattice, Region, Result, Volume};
 
 /// Cores across a pencil, so that a chunk is read at most twice: (5 + 2)^2 / 5^2 < 2.
 const PENCIL: usize = 5;
@@ -226,7 +227,7 @@ impl NullaryFnOnce for Normalise<'_> {
     }
 }
 
-/// Write the core of each cube in `cubes` (N, cube, cube, cube) as one whole chunk, clipped at the far faces.
+/// Write the core of each cube in `cubes` (N, cube, cube, cube) as whole chunks: one, but for what lies at the ends.
 ///
 /// # Errors
 /// If grid and volume do not belong together, there is not one cube for each number, a number is not in the grid, or a
@@ -239,7 +240,7 @@ pub fn write_cores(
     pool: &ThreadPool,
 ) -> Result<()> {
     same("shape of the grid's volume", &grid.shape(), &volume.shape())?;
-    same("core", &[grid.core()], &[volume.chunk()])?;
+    same_chunks(&grid.chunks(), &volume.lattice())?;
     same(
         "voxels of the cubes",
         &[cubes.len()],
@@ -257,11 +258,14 @@ pub fn write_cores(
                     value: number as f64,
                     range: "one of the grid's",
                 })?;
-                let core = grid.core_in_cube(&cube);
-                spares.with(|chunk| {
-                    fitted(chunk, core.voxels());
-                    copy_shared(&Region::whole([grid.cube(); 3]), voxels, &core, chunk);
-                    volume.write_chunk(cube.index, chunk)
+                let mut chunks = volume.lattice().touching(&cube.write);
+                chunks.try_for_each(|index| {
+                    let cell = volume.lattice().cell(index);
+                    spares.with(|chunk| {
+                        fitted(chunk, cell.voxels());
+                        copy_shared(&cube.read, voxels, &cell, chunk);
+                        volume.write_chunk(index, chunk)
+                    })
                 })
             })
     })
@@ -295,13 +299,11 @@ fn groups(count: usize) -> Vec<[usize; 2]> {
         .collect()
 }
 
-fn same(what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
-    if got == expected {
-        return Ok(());
-    }
-    Err(Error::Mismatch {
-        what,
-        got: got.to_vec(),
-        expected: expected.to_vec(),
-    })
+fn same_chunks(got: &Lattice, expected: &Lattice) -> Result<()> {
+    same("core", &[got.edge()], &[expected.edge()])?;
+    same(
+        "voxels before the first chunk",
+        &got.lead(),
+        &expected.lead(),
+    )
 }

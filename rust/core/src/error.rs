@@ -63,6 +63,14 @@ pub enum Error {
         /// Edge of the core.
         core: usize,
     },
+    /// Padding that is more than a halo.
+    #[error("a padding of {padding} voxels is more than the halo of {halo}")]
+    Padding {
+        /// Voxels beyond the ends of a volume.
+        padding: usize,
+        /// Voxels around a core.
+        halo: usize,
+    },
     /// A shape without voxels, or with more than memory can address.
     #[error("shape {shape:?} has no voxels or too many")]
     Shape {
@@ -128,4 +136,16 @@ pub(crate) fn copied(error: &io::Error) -> io::Error {
         || io::Error::new(error.kind(), error.to_string()),
         io::Error::from_raw_os_error,
     )
+}
+
+/// Refuse numbers that are not the expected ones.
+pub(crate) fn same(what: &'static str, got: &[usize], expected: &[usize]) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        what,
+        got: got.to_vec(),
+        expected: expected.to_vec(),
+    })
 }

@@ -4,7 +4,7 @@
 //!       halo        core        halo
 //!     |<---->|<------------>|<---->|
 //!     |<---------- read ---------->|      zeros where it leaves the volume
-//!            |<-- write --->|             one Zarr chunk; clipped at the far faces
+//!            |<-- write --->|             whole Zarr chunks
 //! ```
 
 use crate::region::Lattice;
@@ -13,18 +13,26 @@ use crate::{Error, Region, Result};
 /// One cube: what it reads and what it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cube {
-    /// Index of its core, ZYX; also that of its Zarr chunk.
+    /// Its index, ZYX.
     pub index: [usize; 3],
     /// The whole cube, which may reach outside the volume.
     pub read: Region,
-    /// Its core, clipped to the volume.
+    /// Its core: whole chunks, clipped to the volume.
     pub write: Region,
 }
 
-/// Core i covers `[core*i, core*(i+1))` clipped to the volume; its cube reads `halo` voxels more on every side.
+/// Cubes `core` voxels apart, each of which writes what no other cube sees as much around.
+///
+/// Without padding it is the paper's lattice: core i covers `[core*i, core*(i+1))` clipped to the volume, and its cube
+/// reads `halo` voxels more on every side. With padding there are as few cubes along an axis as read at least `padding`
+/// voxels beyond either end, they lie centred on the volume, and the first and the last write up to its ends: a halo is
+/// needed where the volume goes on, and not where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CubeGrid {
-    cores: Lattice,
+    chunks: Lattice,
+    counts: [usize; 3],
+    /// Where the first cube begins.
+    start: [i64; 3],
     cube: usize,
 }
 
@@ -32,19 +40,58 @@ impl CubeGrid {
     /// Cover `shape` (ZYX voxels) by cores of `core` voxels, read with cubes of `cube` voxels.
     ///
     /// # Errors
-    /// If the core does not lie at the centre of the cube, or the shape has no voxels.
-    pub fn new(shape: [usize; 3], cube: usize, core: usize) -> Result<Self> {
+    /// If the core does not lie at the centre of the cube, the padding is larger than the halo, or the shape has no
+    /// voxels.
+    pub fn new(
+        shape: [usize; 3],
+        cube: usize,
+        core: usize,
+        padding: Option<usize>,
+    ) -> Result<Self> {
         if core == 0 || cube < core || !(cube - core).is_multiple_of(2) {
             return Err(Error::Grid { cube, core });
         }
-        let cores = Lattice::new(shape, core)?;
-        Ok(Self { cores, cube })
+        let chunks = Lattice::new(shape, core)?;
+        let halo = (cube - core) / 2;
+        let Some(padding) = padding else {
+            let start = [-(halo as i64); 3];
+            let counts = chunks.counts();
+            return Ok(Self {
+                chunks,
+                counts,
+                start,
+                cube,
+            });
+        };
+        let Some(spared) = halo.checked_sub(padding) else {
+            return Err(Error::Padding { padding, halo });
+        };
+        let counts = shape.map(|n| n.saturating_sub(2 * spared).div_ceil(core).max(1));
+        let start = [0, 1, 2].map(|axis| {
+            let read = core * counts[axis] + 2 * halo;
+            -(((read - shape[axis]) / 2) as i64)
+        });
+        // A core begins where a chunk does; the first also holds the chunk before, of which the volume cuts most.
+        let lead = start.map(|n| (-n - halo as i64).rem_euclid(core as i64) as usize);
+        let chunks = chunks.led_by(lead)?;
+        Ok(Self {
+            chunks,
+            counts,
+            start,
+            cube,
+        })
     }
 
     /// Shape of the volume, ZYX voxels.
     #[must_use]
     pub const fn shape(&self) -> [usize; 3] {
-        self.cores.shape()
+        self.chunks.shape()
+    }
+
+    /// The chunks of a volume that cores are written to.
+    #[must_use]
+    pub const fn chunks(&self) -> Lattice {
+        self.chunks
     }
 
     /// Edge of a cube.
@@ -53,13 +100,13 @@ impl CubeGrid {
         self.cube
     }
 
-    /// Edge of a core.
+    /// Edge of a core, and the distance between cubes.
     #[must_use]
     pub const fn core(&self) -> usize {
-        self.cores.edge()
+        self.chunks.edge()
     }
 
-    /// Voxels that a cube reads beyond its core on every side.
+    /// Voxels that a cube reads beyond its core where the volume goes on.
     #[must_use]
     pub const fn halo(&self) -> usize {
         (self.cube - self.core()) / 2
@@ -67,26 +114,29 @@ impl CubeGrid {
 
     /// Cubes along each axis.
     #[must_use]
-    pub fn counts(&self) -> [usize; 3] {
-        self.cores.counts()
+    pub const fn counts(&self) -> [usize; 3] {
+        self.counts
     }
 
     /// Number of cubes.
     #[must_use]
     pub fn cubes(&self) -> usize {
-        self.cores.cells()
+        self.counts.iter().product()
     }
 
     /// Number of the cube with this index, in C order.
     #[must_use]
-    pub fn number(&self, index: [usize; 3]) -> usize {
-        self.cores.number(index)
+    pub const fn number(&self, index: [usize; 3]) -> usize {
+        let [_, ny, nx] = self.counts;
+        (index[0] * ny + index[1]) * nx + index[2]
     }
 
     /// The cube with this number.
     #[must_use]
     pub fn get(&self, number: usize) -> Option<Cube> {
-        (number < self.cubes()).then(|| self.cube_at(self.cores.index(number)))
+        let [_, ny, nx] = self.counts;
+        let index = [number / (ny * nx), number / nx % ny, number % nx];
+        (number < self.cubes()).then(|| self.cube_at(index))
     }
 
     /// What the cubes of these indices (a range along each axis) read together.
@@ -99,18 +149,23 @@ impl CubeGrid {
         )
     }
 
-    /// The core's voxels inside its cube's buffer, clipped as the core is.
-    #[must_use]
-    pub fn core_in_cube(&self, cube: &Cube) -> Region {
-        Region::new([self.halo() as i64; 3], cube.write.shape)
-    }
-
     fn cube_at(&self, index: [usize; 3]) -> Cube {
-        let start = index.map(|i| (i * self.core()) as i64 - self.halo() as i64);
+        let read = [0, 1, 2].map(|axis| self.start[axis] + (index[axis] * self.core()) as i64);
+        let ends = [0, 1, 2].map(|axis| {
+            let (end, core) = (self.shape()[axis] as i64, read[axis] + self.halo() as i64);
+            let (first, last) = (index[axis] == 0, index[axis] + 1 == self.counts[axis]);
+            [
+                if first { 0 } else { core },
+                if last { end } else { core + self.core() as i64 },
+            ]
+        });
         Cube {
             index,
-            read: Region::new(start, [self.cube; 3]),
-            write: self.cores.cell(index),
+            read: Region::new(read, [self.cube; 3]),
+            write: Region::new(
+                ends.map(|[start, _]| start),
+                ends.map(|[start, stop]| (stop - start) as usize),
+            ),
         }
     }
 }

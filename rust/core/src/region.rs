@@ -72,15 +72,16 @@ pub fn copy_shared(source: &Region, from: &[f32], target: &Region, to: &mut [f32
     }
 }
 
-/// A volume cut into cells of one edge; those at the far faces are clipped.
+/// A volume cut into cells of one edge, which begin `lead` voxels before it; those at its faces are clipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lattice {
     shape: [usize; 3],
     edge: usize,
+    lead: [usize; 3],
 }
 
 impl Lattice {
-    /// Cut `shape` into cells of `edge` voxels.
+    /// Cut `shape` into cells of `edge` voxels, from its first voxel on.
     ///
     /// # Errors
     /// If a length is zero, or there are more voxels than memory can address.
@@ -94,7 +95,23 @@ impl Lattice {
         if edge == 0 {
             return Err(Error::Grid { cube: 0, core: 0 });
         }
-        Ok(Self { shape, edge })
+        let lead = [0; 3];
+        Ok(Self { shape, edge, lead })
+    }
+
+    /// The same cells, beginning `lead` voxels before the volume.
+    ///
+    /// # Errors
+    /// If a whole cell would lie before it.
+    pub fn led_by(self, lead: [usize; 3]) -> Result<Self> {
+        if lead.iter().any(|&n| n >= self.edge) {
+            return Err(Error::Mismatch {
+                what: "voxels before the volume: fewer than a cell has",
+                got: lead.to_vec(),
+                expected: vec![self.edge; 3],
+            });
+        }
+        Ok(Self { lead, ..self })
     }
 
     /// Shape of the volume.
@@ -109,10 +126,16 @@ impl Lattice {
         self.edge
     }
 
+    /// Voxels by which the first cell begins before the volume.
+    #[must_use]
+    pub const fn lead(&self) -> [usize; 3] {
+        self.lead
+    }
+
     /// Cells along each axis.
     #[must_use]
     pub fn counts(&self) -> [usize; 3] {
-        self.shape.map(|n| n.div_ceil(self.edge))
+        [0, 1, 2].map(|axis| (self.shape[axis] + self.lead[axis]).div_ceil(self.edge))
     }
 
     /// Number of cells.
@@ -142,20 +165,30 @@ impl Lattice {
             .flat_map(move |[z, y]| x.clone().map(move |x| [z, y, x]))
     }
 
+    /// The voxels of a cell, also those beyond the volume.
+    #[must_use]
+    pub fn whole_cell(&self, index: [usize; 3]) -> Region {
+        let start = [0, 1, 2].map(|axis| (index[axis] * self.edge) as i64 - self.lead[axis] as i64);
+        Region::new(start, [self.edge; 3])
+    }
+
     /// The voxels of a cell, clipped to the volume.
+    ///
+    /// # Panics
+    /// If there is no such cell.
     #[must_use]
     pub fn cell(&self, index: [usize; 3]) -> Region {
-        let start = index.map(|i| i * self.edge);
-        let shape = [0, 1, 2].map(|axis| self.edge.min(self.shape[axis] - start[axis]));
-        Region::new(start.map(|n| n as i64), shape)
+        let inside = Region::whole(self.shape).intersect(&self.whole_cell(index));
+        inside.expect("every cell holds voxels of the volume")
     }
 
     fn touched(&self, region: &Region) -> [std::ops::Range<usize>; 3] {
         let inside = Region::whole(self.shape).intersect(region);
         [0, 1, 2].map(|axis| {
             inside.map_or(0..0, |part| {
-                let (start, stop) = (part.start[axis], part.stop()[axis]);
-                start as usize / self.edge..(stop as usize).div_ceil(self.edge)
+                let [start, stop] = [part.start[axis], part.stop()[axis]]
+                    .map(|place| place as usize + self.lead[axis]);
+                start / self.edge..stop.div_ceil(self.edge)
             })
         })
     }

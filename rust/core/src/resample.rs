@@ -7,6 +7,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::chunks::Piece;
+use crate::error::same;
 use crate::kernel::Kernel;
 use crate::region::copy_shared;
 use crate::spares::{Spares, fitted};
@@ -22,7 +23,8 @@ const WRITTEN_TOGETHER: usize = 1 << 14;
 /// `scale` is input spacing / volume spacing per ZYX axis, 1 for no resampling; `memory` is the budget in bytes.
 ///
 /// # Errors
-/// If the file cannot be read to its last voxel, a chunk cannot be written, or a scale is not positive.
+/// If the file cannot be read to its last voxel, a chunk cannot be written, a scale is not positive, or the volume's
+/// first chunk begins before it.
 pub fn ingest(
     voxels: &Voxels,
     volume: &Volume,
@@ -31,6 +33,11 @@ pub fn ingest(
     memory: usize,
 ) -> Result<()> {
     let axes = voxels.axes;
+    same(
+        "voxels before the first chunk",
+        &volume.lattice().lead(),
+        &[0; 3],
+    )?;
     let stream = Stream {
         source: &voxels.open()?,
         sink: &ChunkSink {
@@ -164,8 +171,10 @@ impl Source for ChunkSource<'_> {
 
     fn stretches(&self, planes: Range<usize>) -> Vec<Range<usize>> {
         let chunk = self.volume.chunk();
-        (planes.start / chunk..planes.end.div_ceil(chunk))
-            .map(|layer| planes.start.max(layer * chunk)..planes.end.min((layer + 1) * chunk))
+        let lead = self.axes.to_file(self.volume.lattice().lead())[0];
+        let begins = |layer: usize| (layer * chunk).saturating_sub(lead);
+        ((planes.start + lead) / chunk..(planes.end + lead).div_ceil(chunk))
+            .map(|layer| planes.start.max(begins(layer))..planes.end.min(begins(layer + 1)))
             .collect()
     }
 

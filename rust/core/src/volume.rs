@@ -36,18 +36,16 @@ enum Chunks {
 impl Volume {
     /// Create a volume: at `path`, a folder that it makes, or in memory.
     ///
-    /// `shape` is in ZYX voxels, `spacing` and `origin` in angstrom, ZYX.
+    /// `spacing` and `origin` are in angstrom, ZYX.
     ///
     /// # Errors
-    /// If the shape or the chunk is zero, or the metadata cannot be written.
+    /// If the metadata cannot be written.
     pub fn create(
         path: Option<&Path>,
-        shape: [usize; 3],
-        chunk: usize,
+        lattice: Lattice,
         spacing: [f64; 3],
         origin: [f64; 3],
     ) -> Result<Self> {
-        let lattice = Lattice::new(shape, chunk)?;
         let chunks = match path {
             None => Chunks::Memory(ChunkMemory::new(lattice)),
             Some(path) => Chunks::Folder(new_folder(path, lattice, spacing, origin)?),
@@ -196,13 +194,15 @@ fn new_folder(
     spacing: [f64; 3],
     origin: [f64; 3],
 ) -> Result<ChunkFolder> {
-    let shape = lattice.shape().map(|n| n as u64).to_vec();
+    let [shape, lead] = [lattice.shape(), lattice.lead()];
+    let stored = [0, 1, 2].map(|axis| (lead[axis] + shape[axis]) as u64);
     let chunk = vec![lattice.edge() as u64; 3];
     let attributes = Map::from_iter([
         ("spacing".into(), json!(spacing)),
         ("origin".into(), json!(origin)),
+        ("lead".into(), json!(lead)),
     ]);
-    let array = ArrayBuilder::new(shape, chunk, data_type::float32(), 0.0_f32)
+    let array = ArrayBuilder::new(stored.to_vec(), chunk, data_type::float32(), 0.0_f32)
         .attributes(attributes)
         .dimension_names(Some(["z", "y", "x"]))
         .build(store(path)?, "/")
@@ -237,12 +237,10 @@ fn lattice_of(metadata: &Value) -> Option<Result<Lattice>> {
     let grid = &metadata["chunk_grid"];
     let chunk = triple(&grid["configuration"]["chunk_shape"], count)?;
     let cubic = grid["name"] == "regular" && chunk.iter().all(|&n| n == chunk[0]);
-    cubic.then(|| {
-        Lattice::new(
-            triple(&metadata["shape"], count).unwrap_or_default(),
-            chunk[0],
-        )
-    })
+    let lead = triple(&metadata["attributes"]["lead"], count).unwrap_or_default();
+    let stored = triple(&metadata["shape"], count).unwrap_or_default();
+    let shape = [0, 1, 2].map(|axis| stored[axis].saturating_sub(lead[axis]));
+    cubic.then(|| Lattice::new(shape, chunk[0])?.led_by(lead))
 }
 
 fn triple<T>(value: &Value, of: impl Fn(&Value) -> Option<T>) -> Option<[T; 3]> {

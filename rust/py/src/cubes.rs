@@ -39,12 +39,12 @@ impl CubeReader {
         if batch == 0 {
             return Err(PyValueError::new_err("batch is 0, not a positive number"));
         }
-        let reader = core::CubeReader::new(Arc::clone(&volume.0), grid.0, scale)
+        let reader = core::CubeReader::new(Arc::clone(&volume.0), grid.grid, scale)
             .and_then(|reader| reader.part(part.0, part.1))
             .or_raise()?;
         Ok(Self {
             reader: Mutex::new(reader),
-            cube: grid.0.cube(),
+            cube: grid.grid.cube(),
             batch,
             pool: pool(threads)?,
         })
@@ -95,7 +95,7 @@ impl CubeReader {
     }
 }
 
-/// Write the central core of each cube as one whole chunk.
+/// Write the core of each cube as whole chunks.
 #[pyfunction]
 #[pyo3(signature = (volume, grid, numbers, cubes, *, threads))]
 pub(crate) fn write_cores(
@@ -108,6 +108,6 @@ pub(crate) fn write_cores(
 ) -> PyResult<()> {
     let pool = pool(threads)?;
     let cubes = cubes.as_slice()?;
-    py.detach(|| core::write_cores(&volume.0, &grid.0, &numbers, cubes, &pool))
+    py.detach(|| core::write_cores(&volume.0, &grid.grid, &numbers, cubes, &pool))
         .or_raise()
 }

@@ -44,6 +44,7 @@ fn raised(error: &Error) -> PyErr {
         | Error::Mismatch { .. }
         | Error::Axes { .. }
         | Error::Dtype { .. }
+        | Error::Padding { .. }
         | Error::Range { .. } => PyValueError::new_err(error.to_string()),
     }
 }

@@ -90,66 +90,80 @@ impl Cube {
     }
 }
 
-/// Core i covers `[core*i, core*(i+1))` clipped to the volume; its cube reads `halo` voxels more on every side.
+/// Cubes `core` voxels apart. Without `padding` the paper's lattice: core i covers `[core*i, core*(i+1))` clipped to the
+/// volume, its cube reads `halo` voxels more on every side. With it as few cubes, centred, as read `padding` voxels beyond
+/// either end.
 #[pyclass(frozen, eq, hash, module = "samu_batch._rust")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct CubeGrid(pub(crate) core::CubeGrid);
+pub(crate) struct CubeGrid {
+    pub(crate) grid: core::CubeGrid,
+    padding: Option<usize>,
+}
 
 #[pymethods]
 impl CubeGrid {
     #[new]
-    #[pyo3(signature = (shape, *, cube, core))]
-    fn new(shape: Triple, cube: usize, core: usize) -> PyResult<Self> {
-        core::CubeGrid::new(shape.into(), cube, core)
-            .or_raise()
-            .map(Self)
+    #[pyo3(signature = (shape, *, cube, core, padding = None))]
+    fn new(shape: Triple, cube: usize, core: usize, padding: Option<usize>) -> PyResult<Self> {
+        let grid = core::CubeGrid::new(shape.into(), cube, core, padding).or_raise()?;
+        Ok(Self { grid, padding })
     }
 
     #[getter]
     fn shape(&self) -> Triple {
-        self.0.shape().into()
+        self.grid.shape().into()
     }
 
     #[getter]
     fn cube(&self) -> usize {
-        self.0.cube()
+        self.grid.cube()
     }
 
     #[getter]
     fn core(&self) -> usize {
-        self.0.core()
+        self.grid.core()
+    }
+
+    #[getter]
+    fn padding(&self) -> Option<usize> {
+        self.padding
+    }
+
+    #[getter]
+    fn lead(&self) -> Triple {
+        self.grid.chunks().lead().into()
     }
 
     #[getter]
     fn halo(&self) -> usize {
-        self.0.halo()
+        self.grid.halo()
     }
 
     #[getter]
     fn counts(&self) -> Triple {
-        self.0.counts().into()
+        self.grid.counts().into()
     }
 
     fn __len__(&self) -> usize {
-        self.0.cubes()
+        self.grid.cubes()
     }
 
     fn __getitem__(&self, number: isize) -> PyResult<Cube> {
         let counted = if number < 0 {
-            number + self.0.cubes() as isize
+            number + self.grid.cubes() as isize
         } else {
             number
         };
         usize::try_from(counted)
             .ok()
-            .and_then(|number| self.0.get(number))
+            .and_then(|number| self.grid.get(number))
             .map(Cube)
-            .ok_or_else(|| PyIndexError::new_err(format!("cube {number} of {}", self.0.cubes())))
+            .ok_or_else(|| PyIndexError::new_err(format!("cube {number} of {}", self.grid.cubes())))
     }
 
     fn __iter__(&self) -> Cubes {
         Cubes {
-            grid: self.0,
+            grid: self.grid,
             next: 0,
         }
     }
@@ -158,12 +172,16 @@ impl CubeGrid {
         let keywords = PyDict::new(py);
         keywords.set_item("cube", self.cube())?;
         keywords.set_item("core", self.core())?;
+        keywords.set_item("padding", self.padding)?;
         Ok(((self.shape(),), keywords))
     }
 
     fn __repr__(&self) -> String {
+        let padding = self
+            .padding
+            .map_or_else(String::new, |padding| format!(", padding={padding}"));
         format!(
-            "CubeGrid({:?}, cube={}, core={})",
+            "CubeGrid({:?}, cube={}, core={}{padding})",
             self.shape(),
             self.cube(),
             self.core()

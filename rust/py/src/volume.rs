@@ -14,7 +14,8 @@ use crate::geometry::{Region, Triple, Triplef};
 use crate::pool::pool;
 use crate::voxels::{Survey, Voxels};
 
-/// float32 volume in Zarr v3 chunks of `chunk`^3, on disk or in memory. Pickles as its path.
+/// float32 volume in Zarr v3 chunks of `chunk`^3, which begin `lead` voxels before it, on disk or in memory.
+/// Pickles as its path.
 #[pyclass(frozen, module = "samu_batch._rust")]
 pub(crate) struct Volume(pub(crate) Arc<core::Volume>);
 
@@ -22,7 +23,7 @@ pub(crate) struct Volume(pub(crate) Arc<core::Volume>);
 impl Volume {
     /// Create a volume at `path`, or in memory.
     #[staticmethod]
-    #[pyo3(signature = (path, *, shape, chunk, spacing, origin))]
+    #[pyo3(signature = (path, *, shape, chunk, spacing, origin, lead = (0, 0, 0)))]
     fn create(
         py: Python<'_>,
         path: Option<PathBuf>,
@@ -30,15 +31,11 @@ impl Volume {
         chunk: usize,
         spacing: Triplef,
         origin: Triplef,
+        lead: Triple,
     ) -> PyResult<Self> {
         let created = || {
-            core::Volume::create(
-                path.as_deref(),
-                shape.into(),
-                chunk,
-                spacing.into(),
-                origin.into(),
-            )
+            let lattice = core::Lattice::new(shape.into(), chunk)?.led_by(lead.into())?;
+            core::Volume::create(path.as_deref(), lattice, spacing.into(), origin.into())
         };
         Ok(Self(Arc::new(py.detach(created).or_raise()?)))
     }
@@ -64,6 +61,11 @@ impl Volume {
     #[getter]
     fn chunk(&self) -> usize {
         self.0.chunk()
+    }
+
+    #[getter]
+    fn lead(&self) -> Triple {
+        self.0.lattice().lead().into()
     }
 
     #[getter]

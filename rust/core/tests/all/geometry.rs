@@ -1,17 +1,29 @@
 //! Laws 1 and 2: cores tile a volume exactly once, and a cube reads its core and the halo around it.
 
 use proptest::prelude::*;
-use samu_core::{Axes, CubeGrid, Lattice, Region, copy_shared};
+use samu_core::{Axes, Cube, CubeGrid, Lattice, Region, copy_shared};
 
 fn shapes() -> impl Strategy<Value = [usize; 3]> {
     [1_usize..40, 1_usize..40, 1_usize..40]
 }
 
-/// Shape, cube and core.
+/// The paper's lattice, and those that are padded no more than needed, with their padding.
+fn padded_grids() -> impl Strategy<Value = (CubeGrid, Option<usize>)> {
+    (shapes(), 1_usize..20, 0_usize..8, any::<bool>(), 0_usize..8).prop_map(
+        |(shape, core, halo, padded, padding)| {
+            let padding = padded.then_some(padding.min(halo));
+            let grid = CubeGrid::new(shape, core + 2 * halo, core, padding);
+            (grid.expect("the core lies at the centre"), padding)
+        },
+    )
+}
+
 fn grids() -> impl Strategy<Value = CubeGrid> {
-    (shapes(), 1_usize..20, 0_usize..8).prop_map(|(shape, core, halo)| {
-        CubeGrid::new(shape, core + 2 * halo, core).expect("the core lies at the centre")
-    })
+    padded_grids().prop_map(|(grid, _)| grid)
+}
+
+fn cubes(grid: &CubeGrid) -> impl Iterator<Item = Cube> {
+    (0..grid.cubes()).map(|number| grid.get(number).expect("one of the grid's"))
 }
 
 fn regions() -> impl Strategy<Value = Region> {
@@ -52,7 +64,7 @@ proptest! {
     fn cores_tile_every_voxel_exactly_once(grid in grids()) {
         let [_, height, width] = grid.shape();
         let mut written = vec![0; grid.shape().iter().product()];
-        for cube in (0..grid.cubes()).filter_map(|number| grid.get(number)) {
+        for cube in cubes(&grid) {
             for [z, y, x] in voxels(&cube.write) {
                 written[(z as usize * height + y as usize) * width + x as usize] += 1;
             }
@@ -62,16 +74,63 @@ proptest! {
     }
 
     #[test]
-    fn a_cube_reads_its_core_and_the_halo_around_it(grid in grids()) {
-        for number in 0..grid.cubes() {
-            let cube = grid.get(number).expect("one of the grid's");
+    fn a_cube_reads_a_halo_around_its_core_or_the_padding_where_the_volume_ends(
+        (grid, padding) in padded_grids()
+    ) {
+        let halo = grid.halo() as i64;
+        for (number, cube) in cubes(&grid).enumerate() {
             prop_assert_eq!(grid.number(cube.index), number);
             prop_assert_eq!(cube.read.shape, [grid.cube(); 3]);
-            let halo = grid.halo() as i64;
-            prop_assert_eq!(cube.read.start, cube.write.start.map(|n| n - halo));
-            prop_assert_eq!(cube.write.start, cube.index.map(|i| (i * grid.core()) as i64));
-            prop_assert_eq!(grid.core_in_cube(&cube).start, [halo; 3]);
+            for axis in 0..3 {
+                let end = grid.shape()[axis] as i64;
+                let (start, stop) = (cube.write.start[axis], cube.write.stop()[axis]);
+                let before = start - cube.read.start[axis];
+                let behind = cube.read.stop()[axis] - stop;
+                let least = padding.map_or(halo, |padding| padding as i64);
+                let needed = |at_an_end: bool| if at_an_end { least } else { halo };
+                prop_assert!(before >= needed(start == 0), "{cube:?}");
+                prop_assert!(behind >= needed(stop == end), "{cube:?}");
+                if padding.is_some() && start == 0 && stop == end {
+                    prop_assert!((behind - before).abs() <= 1, "in the middle");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn padded_grids_have_as_few_cubes_as_do(
+        (shape, core, halo) in (shapes(), 1_usize..20, 0_usize..8), padding in 0_usize..8
+    ) {
+        let padding = padding.min(halo);
+        let grid = CubeGrid::new(shape, core + 2 * halo, core, Some(padding)).expect("a grid");
+        for (count, length) in grid.counts().into_iter().zip(shape) {
+            let reach = |count: usize| count * core + 2 * (halo - padding);
+            prop_assert!(reach(count) >= length);
+            prop_assert!(count == 1 || reach(count - 1) < length);
+        }
+    }
+
+    #[test]
+    fn without_padding_it_is_the_papers_lattice((shape, core, halo) in (shapes(), 1_usize..20, 0_usize..8)) {
+        let grid = CubeGrid::new(shape, core + 2 * halo, core, None).expect("a grid");
+        for cube in cubes(&grid) {
+            prop_assert_eq!(cube.write.start, cube.index.map(|i| (i * core) as i64));
+            prop_assert_eq!(cube.read.start, cube.write.start.map(|n| n - halo as i64));
+        }
+    }
+
+    #[test]
+    fn a_core_is_whole_chunks_and_no_other_core_has_one_of_them(grid in grids()) {
+        let mut owner = vec![None; grid.chunks().cells()];
+        for (number, cube) in cubes(&grid).enumerate() {
+            let mut voxels = 0;
+            for index in grid.chunks().touching(&cube.write) {
+                voxels += grid.chunks().cell(index).voxels();
+                prop_assert_eq!(owner[grid.chunks().number(index)].replace(number), None);
+            }
+            prop_assert_eq!(voxels, cube.write.voxels());
+        }
+        prop_assert!(owner.iter().all(Option::is_some));
     }
 
     #[test]
@@ -95,9 +154,13 @@ proptest! {
 
     #[test]
     fn a_region_touches_the_cells_that_share_a_voxel_with_it(
-        (shape, edge, region) in (shapes(), 1_usize..9, regions())
+        (shape, edge, region) in (shapes(), 1_usize..9, regions()),
+        lead in [0_usize..9, 0_usize..9, 0_usize..9],
     ) {
         let lattice = Lattice::new(shape, edge).expect("there are voxels");
+        let lattice = lattice.led_by(lead.map(|n| n % edge)).expect("less than an edge");
+        let cells = (0..lattice.cells()).map(|number| lattice.cell(lattice.index(number)));
+        prop_assert_eq!(cells.map(|cell| cell.voxels()).sum::<usize>(), shape.iter().product::<usize>());
         let touching: Vec<[usize; 3]> = lattice.touching(&region).collect();
         let sharing: Vec<[usize; 3]> = (0..lattice.cells())
             .map(|number| lattice.index(number))
@@ -126,10 +189,16 @@ proptest! {
 #[test]
 fn what_fits_no_lattice_is_refused() {
     for (cube, core) in [(64, 0), (50, 64), (64, 51)] {
-        assert!(CubeGrid::new([1; 3], cube, core).is_err(), "{cube} {core}");
+        assert!(
+            CubeGrid::new([1; 3], cube, core, None).is_err(),
+            "{cube} {core}"
+        );
     }
-    assert!(CubeGrid::new([1, 0, 1], 64, 50).is_err());
-    assert!(CubeGrid::new([usize::MAX, 2, 2], 64, 50).is_err());
+    assert!(CubeGrid::new([1; 3], 64, 50, Some(8)).is_err());
+    assert!(CubeGrid::new([1, 0, 1], 64, 50, None).is_err());
+    assert!(CubeGrid::new([usize::MAX, 2, 2], 64, 50, None).is_err());
+    let lattice = Lattice::new([1; 3], 5).expect("there are voxels");
+    assert!(lattice.led_by([0, 5, 0]).is_err());
     assert!(Axes::new([0, 1, 1]).is_err());
     assert!(Axes::new([1, 2, 3]).is_err());
 }

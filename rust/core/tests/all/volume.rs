@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use samu_core::{
-    Axes, CubeGrid, CubeReader, Dtype, Region, Volume, Voxels, export, ingest, percentile,
+    Axes, CubeGrid, CubeReader, Dtype, Lattice, Region, Volume, Voxels, export, ingest, percentile,
     write_cores,
 };
 
@@ -40,7 +40,11 @@ fn shapes() -> impl Strategy<Value = [usize; 3]> {
 }
 
 fn volume(path: Option<&Path>, shape: [usize; 3], chunk: usize) -> Volume {
-    Volume::create(path, shape, chunk, [1.0; 3], [0.0; 3]).expect("it has voxels")
+    in_chunks(path, Lattice::new(shape, chunk).expect("it has voxels"))
+}
+
+fn in_chunks(path: Option<&Path>, lattice: Lattice) -> Volume {
+    Volume::create(path, lattice, [1.0; 3], [0.0; 3]).expect("its folder is writable")
 }
 
 /// The input of a run with an engine that changes nothing, and its output.
@@ -52,9 +56,10 @@ fn through(
 ) -> (Vec<f32>, Vec<f32>) {
     let folder = tempfile::tempdir().expect("a folder");
     let place = |name: &str| folder.path().join(name);
-    let [source, target] = ["source", "target"].map(|name| {
+    let plain = Lattice::new(grid.shape(), grid.core()).expect("it has voxels");
+    let [source, target] = [("source", plain), ("target", grid.chunks())].map(|(name, chunks)| {
         let path = place(name);
-        volume(on_disk.then_some(path.as_path()), grid.shape(), grid.core())
+        in_chunks(on_disk.then_some(path.as_path()), chunks)
     });
     let (pool, before) = (pool(), values(shape.iter().product()));
     let axes = [2, 0, 1];
@@ -86,11 +91,13 @@ proptest! {
     #[test]
     fn an_engine_that_changes_nothing_gives_the_map_back(
         (shape, core, halo) in (shapes(), 4_usize..14, 0_usize..5),
+        padding in proptest::option::of(0_usize..5),
         on_disk in any::<bool>(),
         budget in proptest::sample::select(&BUDGETS[..]),
     ) {
         let zyx = Axes::new([2, 0, 1]).expect("a permutation").to_zyx(shape);
-        let grid = CubeGrid::new(zyx, core + 2 * halo, core).expect("the core lies at the centre");
+        let padding = padding.map(|padding| padding.min(halo));
+        let grid = CubeGrid::new(zyx, core + 2 * halo, core, padding).expect("the core lies at the centre");
         let (before, after) = through(shape, &grid, on_disk, budget);
         prop_assert_eq!(before, after);
     }
@@ -146,7 +153,7 @@ fn chunks_are_read_at_most_twice_and_most_once() {
         [0, 1, 2],
     );
     ingest(&input, &source, [1.0; 3], &pool(), 1 << 30).expect("ingested");
-    let grid = CubeGrid::new(shape, 8, chunk).expect("the core lies at the centre");
+    let grid = CubeGrid::new(shape, 8, chunk, None).expect("the core lies at the centre");
     let mut reader = CubeReader::new(Arc::clone(&source), grid, None).expect("its grid");
     let mut batch = vec![0.0; 10 * 8 * 8 * 8];
     while !reader.fill(&mut batch, &pool()).expect("read").is_empty() {}
