@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from samu_batch.errors import EngineError
+from samu_batch.golden import TOLERANCE
 from samu_batch.machine import gpus
 from samu_batch.model import IDENTITY, ModelSpec
 from samu_batch.probe import probe
@@ -164,7 +165,8 @@ def _load(name: str, spec: ModelSpec, device: str | None, threads: int | None) -
         engine: Engine = point.load()(spec, device=device, threads=threads)
         with _closing_on_error(engine):
             if spec.golden is not None and name != IDENTITY:
-                spec.golden.check(engine.run, cube=spec.cube)
+                tolerance = getattr(engine, "tolerance", TOLERANCE)
+                spec.golden.check(engine.run, cube=spec.cube, tolerance=tolerance)
     return engine
 
 

@@ -83,13 +83,13 @@ class Golden:
         samples = (float(f"{sample:.7g}") for sample in _samples(enhanced, SAMPLES))
         return cls(GAUSSIANS, WIDTH, mean, rms, tuple(samples))
 
-    def check(self, run: Run, *, cube: int) -> Deviation:
+    def check(self, run: Run, *, cube: int, tolerance: float = TOLERANCE) -> Deviation:
         """Run the golden cube and return how far the answer is from the expected one.
 
         Raises
         ------
         EngineError
-            It is further than :data:`TOLERANCE`.
+            It is further than ``tolerance``.
         """
         cubes = golden_input(cube, gaussians=self.gaussians, width=self.width)
         enhanced = run(cubes)
@@ -97,10 +97,10 @@ class Golden:
             raise EngineError(f"the golden cube came back as {enhanced.shape}")
         found = self.deviation(enhanced)
         # NaN compares as false, and is refused.
-        if not (found.rms <= TOLERANCE and found.whole <= TOLERANCE):
+        if not (found.rms <= tolerance and found.whole <= tolerance):
             raise EngineError(
                 f"the golden cube came back wrong: relative rms {found.rms:.1e} and largest error {found.largest:.1e}"
-                f" of its samples, {found.whole:.1e} of the whole, where {TOLERANCE:.0e} is allowed"
+                f" of its samples, {found.whole:.1e} of the whole, where {tolerance:.0e} is allowed"
             )
         return found
 

@@ -40,6 +40,20 @@ def test_both_engines_compute_what_scipy_computes(tmp_path, make_model, cubes):
     np.testing.assert_allclose(found["openvino"], found["onnxruntime"], rtol=0, atol=1e-5)
 
 
+def test_bfloat16_is_near_and_only_where_the_processor_computes_in_it(tmp_path, make_model, cubes):
+    openvino = pytest.importorskip("openvino")
+    sidecar, _ = make_model(tmp_path, bias=0.25)
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(EngineError, match="does not compute in bfloat16"):
+            load_engine(str(sidecar), engine="openvino-bf16")
+        return
+    engine = load_engine(str(sidecar), engine="openvino-bf16")
+    assert (engine.describe()["name"], engine.describe()["precision"]) == ("openvino-bf16", "bfloat16")
+    expected = load_engine(str(sidecar), engine="openvino").run(cubes)
+    error = np.sqrt(np.mean((engine.run(cubes) - expected) ** 2) / np.mean(expected**2))
+    assert 1e-4 < error < 2e-2  # below the first it would be float32
+
+
 def test_batches_of_any_size_come_back_in_order(tmp_path, make_model, cubes, name):
     sidecar, reference = make_model(tmp_path)
     engine = load_engine(str(sidecar), engine=name)
@@ -134,12 +148,13 @@ def test_empty_cubes_are_never_sent_and_their_cores_are_zero(tmp_path, make_mode
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_an_enhanced_map_is_the_network_on_each_cube_with_its_halo(tmp_path, make_model, name, batch):
-    sidecar, reference = make_model(tmp_path / "model")
+@pytest.mark.parametrize("padding", [None, 2])
+def test_an_enhanced_map_is_the_network_on_each_cube_with_its_halo(tmp_path, make_model, name, batch, padding):
+    sidecar, reference = make_model(tmp_path / "model", padding=padding)
     voxels = np.random.default_rng(5).random((23, 31, 17), dtype=np.float32)
     report, output = enhanced(voxels, sidecar, tmp_path, name, batch=batch)
     assert report.done, report.message
-    # With zeros outside the map and a halo of 3 for a network that sees 2 voxels far, cubes or the whole are one.
+    # With zeros outside the map, halo 3 and padding 2 for a network that sees 2 voxels far, cubes or the whole are one.
     normalised = np.clip(voxels / np.percentile(voxels[voxels != 0], 99.9), 0, 1)
     padded = np.pad(normalised, 3)[None, None]
     expected = reference(padded)[0, 0, 3:-3, 3:-3, 3:-3]

@@ -70,6 +70,14 @@ def test_an_engine_that_answers_otherwise_is_refused_with_the_figures(golden_mod
         load_engine(str(sidecar), engine=name)
 
 
+def test_an_engine_may_be_held_to_a_tolerance_of_its_own(golden_model, name, monkeypatch):
+    [point] = [p for p in engines.entry_points(group=engines.GROUP) if p.name == name]
+    monkeypatch.setattr(point.load(), "tolerance", 3e-2, raising=False)
+    load_engine(str(golden_model(lambda enhanced: 1.02 * enhanced)), engine=name)
+    with pytest.raises(EngineError, match="3e-02 is allowed"):
+        load_engine(str(golden_model(lambda enhanced: 1.05 * enhanced)), engine=name)
+
+
 def test_auto_passes_over_an_engine_that_answers_otherwise(golden_model, monkeypatch, caplog):
     for needed in ("openvino", "onnxruntime"):
         pytest.importorskip(needed)
