@@ -3,7 +3,7 @@
 ``python benches/engines.py``; the environment may set SAMU_MODEL (samu-lite), SAMU_BENCH_THREADS (1),
 SAMU_BENCH_CUBES (8) and SAMU_BENCH_EDGE, the map's in voxels (150; 0 for no map). CPU seconds are what counts, since
 wall time depends on who else uses the machine; with several threads an engine that spins while it waits looks worse.
-Needs torch.
+Needs torch; openvino-bf16 where the processor computes in it.
 """
 
 import dataclasses
@@ -19,7 +19,8 @@ THREADS = int(os.environ.get("SAMU_BENCH_THREADS", "1"))
 CUBES = int(os.environ.get("SAMU_BENCH_CUBES", "8"))
 EDGE = int(os.environ.get("SAMU_BENCH_EDGE", "150"))
 RUNS = 3
-ENGINES = {"torch": "torch_cubes", "onnxruntime": "onnxruntime_cubes", "openvino": "openvino_cubes"}
+BF16 = "openvino-bf16"
+ENGINES = {name: f"{name}_cubes" for name in ("torch", "onnxruntime", "openvino", BF16)}
 
 
 def _loaded(name):
@@ -94,11 +95,18 @@ def report(folder: Path) -> None:
     if missing("torch", "openvino", "onnxruntime"):
         return
     print(f"{MODEL}, {THREADS} threads, batch 1, the best of {RUNS} processes; {time.strftime('%Y-%m-%d')}")
-    costs = {name: best(case, folder, runs=RUNS) for name, case in ENGINES.items()}
+    able = {name: case for name, case in ENGINES.items() if name != BF16 or _computes_in_bfloat16()}
+    costs = {name: best(case, folder, runs=RUNS) for name, case in able.items()}
     for name, cost in costs.items():
         _print_engine(name, cost, costs["torch"])
     if EDGE:
         _report_map(folder)
+
+
+def _computes_in_bfloat16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _report_map(folder: Path) -> None:
