@@ -47,7 +47,6 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         core = ov.Core()
-        self._check(core)
         network = core.read_model(read_for_cpus(spec))
         network.reshape([-1, 1, spec.cube, spec.cube, spec.cube])
         self._compiled = core.compile_model(network, "CPU", settings)
@@ -85,9 +84,6 @@ class OpenVinoEngine:
         """Free the compiled network."""
         del self._compiled
 
-    def _check(self, core: ov.Core) -> None:
-        """Refuse a processor that cannot do it."""
-
     @staticmethod
     def _finished(busy: deque[ov.InferRequest], idle: deque[ov.InferRequest]) -> NDArray[np.float32]:
         request = busy.popleft()
@@ -105,7 +101,7 @@ class OpenVinoBf16Engine(OpenVinoEngine):
     """Of the golden cube, ten times what engines are held to: bfloat16 has eight bits. It is never chosen by itself."""
     _name, _precision = "openvino-bf16", "bfloat16"
 
-    def _check(self, core: ov.Core) -> None:
-        able: list[str] = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if "BF16" not in able:
+    def __init__(self, spec: Spec, *, device: str | None, threads: int | None) -> None:
+        if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError("this processor does not compute in bfloat16, and to emulate it is slow; take openvino")
+        super().__init__(spec, device=device, threads=threads)

@@ -77,8 +77,10 @@ class ModelSpec:
             values = json.loads(path.read_text())
             if values["format"] != FORMAT:
                 raise ValueError(f"format {values['format']}, this version reads {FORMAT}")
-            return _from_sidecar(path, values)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            spec = _from_sidecar(path, values)
+            spec.grid((1, 1, 1))  # now, and not map by map: a cube, core and padding that fit no lattice
+            return spec
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise EngineError(f"{path} is no model: {error!r}") from error
 
     def check_weights(self) -> None:

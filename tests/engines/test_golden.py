@@ -137,3 +137,21 @@ def test_a_damaged_golden_is_no_model(golden_model, damage):
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"golden": damage}))
     with pytest.raises(EngineError, match="is no model"):
         ModelSpec.load(sidecar)
+
+
+@pytest.mark.parametrize("tiling", [{"padding": 4}, {"padding": -1}, {"core": 9}, {"cube": 8}])
+def test_cubes_that_fit_no_lattice_are_no_model(golden_model, tiling):
+    sidecar = golden_model()
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | tiling))  # a cube of 16, a core of 10
+    with pytest.raises(EngineError, match="is no model"):
+        ModelSpec.load(sidecar)
+
+
+def test_how_cubes_lie_is_part_of_what_a_model_is(golden_model):
+    sidecar = golden_model()
+    written = json.loads(sidecar.read_text())
+    models = [
+        sidecar.write_text(json.dumps(written | more)) and ModelSpec.load(sidecar) for more in ({}, {"padding": 0})
+    ]
+    assert models[0].sha256 != models[1].sha256
+    assert [len(model.grid((16, 16, 16))) for model in models] == [8, 1]

@@ -11,7 +11,7 @@ import zarr
 from samu_batch import _rust
 from samu_batch._rust import CubeGrid, Region, Volume, Voxels
 from samu_batch.errors import NotFoundError, StoreError
-from samu_batch.volume import target_volume
+from samu_batch.volume import stored_bytes, target_volume
 
 SHAPES = [(20, 20, 20), (23, 17, 31), (1, 9, 40)]
 SPACING, ORIGIN = (1.0, 1.25, 1.5), (-3.0, 0.5, 40.25)
@@ -45,10 +45,12 @@ def test_zarr_python_reads_what_we_wrote(tmp_path, shape):
 @pytest.mark.parametrize("shape", [(60, 70, 33), (20, 128, 129)], ids=str)
 def test_zarr_python_reads_what_cores_wrote_behind_the_lead(tmp_path, shape):
     grid = CubeGrid(shape, cube=48, core=32, padding=0)
-    source = filled(None, noise(shape), chunk=32, folder=tmp_path)
+    source = filled(tmp_path / "source", noise(shape), chunk=32, folder=tmp_path)
     target = target_volume(source, tmp_path / "target", grid)
     for numbers, cubes in _rust.CubeReader(source, grid, batch=3, scale=None, threads=2):
         _rust.write_cores(target, grid, numbers, cubes, threads=2)
+    chunks = [path for name in ("source", "target") for path in (tmp_path / name / "c").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in chunks) == stored_bytes(grid)
     array = zarr.open_array(tmp_path / "target", mode="r")
     assert array.chunks == (32, 32, 32)
     assert tuple(array.attrs["lead"]) == target.lead == grid.lead != (0, 0, 0)

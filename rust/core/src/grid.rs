@@ -21,7 +21,7 @@ pub struct Cube {
     pub write: Region,
 }
 
-/// Cubes `core` voxels apart, each of which writes what no other cube sees as much around.
+/// Cubes `core` voxels apart, whose cores tile a volume.
 ///
 /// Without padding it is the paper's lattice: core i covers `[core*i, core*(i+1))` clipped to the volume, and its cube
 /// reads `halo` voxels more on every side. With padding there are as few cubes along an axis as read at least `padding`
