@@ -13,7 +13,7 @@ gemmi = pytest.importorskip("gemmi")
 pytest.importorskip("scipy")
 
 from samu_training.atoms import read_atoms
-from samu_training.data import Crops
+from samu_training.crops import Crops
 from samu_training.density import gaussians, target_density
 from samu_training.real import degraded, real_pair
 

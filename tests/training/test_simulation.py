@@ -8,10 +8,11 @@ fft = pytest.importorskip("scipy.fft")
 
 from samu_training.as_seen import as_seen
 from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
-from samu_training.data import Crops, as_the_product_reads, longest_first, make_pair, turned
+from samu_training.crops import Crops, longest_first, turned
+from samu_training.data import as_the_product_reads, make_pair
 from samu_training.density import gaussians, target_density
 from samu_training.recipe import draw_recipe
-from samu_training.simulate import _fsc, _noise, frequencies
+from samu_training.simulate import _fsc, _noise, frequencies, place
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,19 @@ def test_the_source_lies_on_its_target(atoms):
     correlation = fft.irfftn(fft.rfftn(source) * fft.rfftn(target).conj(), s=source.shape)
     peak = np.array(np.unravel_index(correlation.argmax(), correlation.shape))
     assert tuple(peak) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("large", "longest"), [(False, 112), (True, 192)])
+def test_a_box_is_no_longer_than_is_asked(large, longest):
+    """And holds molecule from end to end where the structure is longer."""
+    rng = np.random.default_rng(2)
+    positions = rng.uniform(0, 300, (4000, 3)).astype(np.float32)
+    block = Atoms(name="block", positions=positions, numbers=np.ones(4000), reach=np.zeros(4000))
+    recipe = draw_recipe(rng, large=large)
+    placed, shape = place(block, recipe, rng)
+    assert np.array(shape) * recipe.spacing == pytest.approx(longest, abs=recipe.spacing)
+    inside = placed[((placed >= 0) & (placed <= longest)).all(axis=1)]
+    assert np.ptp(inside, axis=0).min() > 0.8 * longest
 
 
 def test_maps_pass_through_the_product(atoms):

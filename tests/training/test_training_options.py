@@ -19,7 +19,7 @@ from samu_engines.torch_cpu import read_network
 from samu_training import curves
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress
-from samu_training.data import Crops, Mixed
+from samu_training.crops import Crops, Mixed
 from samu_training.losses import HALO, disagreement, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Mask = Literal["none", "soft", "hard", "threshold"]
 Belt = Literal["none", "lumps", "slab", "micelle"]
 
+LONGEST_EDGE, LARGE_EDGE = 112.0, 192.0
+"""Angstrom: of a longer structure a box of this edge is simulated, as deposited maps are cut out; of large ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -22,8 +25,8 @@ class Recipe:
     ----------
     resolution, falloff
         Where the FSC of half maps is 0.143, and how fast it falls there (1/angstrom).
-    spacing, padding
-        Of the map's grid; between molecule and box.
+    spacing, padding, longest
+        Of the map's grid; between molecule and box; no edge of the box is longer.
     b_factor, b_waves, b_rim
         Mean B factor; its smooth local variation and its growth from the centre to the rim, as shares.
     shift, jitter
@@ -51,6 +54,7 @@ class Recipe:
     falloff: float
     spacing: float
     padding: float
+    longest: float
     b_factor: float
     b_waves: float
     b_rim: float
@@ -75,7 +79,9 @@ class Recipe:
     margin: float
 
 
-def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5, dense: bool = False) -> Recipe:
+def draw_recipe(
+    rng: Generator, *, lowest: float = 3.0, highest: float = 8.5, dense: bool = False, large: bool = False
+) -> Recipe:
     """Draw a map's recipe; if ``dense``, most have detergent .5 to 1.5 times as dense as protein, and no mask."""
     resolution = rng.uniform(lowest, highest)
     b_factor = rng.uniform(3.0, 16.0) * resolution**2
@@ -87,6 +93,7 @@ def draw_recipe(rng: Generator, *, lowest: float = 3.0, highest: float = 8.5, de
         falloff=rng.uniform(0.025, 0.09) / resolution,
         spacing=float(np.exp(rng.uniform(np.log(0.85), np.log(min(2.2, resolution / 2.5))))),
         padding=rng.uniform(4, 24),
+        longest=LARGE_EDGE if large else LONGEST_EDGE,
         b_factor=b_factor,
         b_waves=rng.uniform(0.2, 0.6),
         b_rim=rng.uniform(0, 1.0),

@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from samu_batch.files import writing_aside
 from samu_training.as_read import PERCENTILE
-from samu_training.data import longest_first, turned
+from samu_training.crops import longest_first, turned
 from samu_training.losses import PRESENT
 from samu_training.train_options import autocast, fastest_precision
 

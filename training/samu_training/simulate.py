@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     Volume = NDArray[np.float32]
 
-LARGEST_EDGE = 112.0
-"""Angstrom: of a larger structure a box of this edge is simulated, as deposited maps are cut out."""
 B_LEVELS = 6
 COARSE = 0.12
 """Frequency (1/angstrom) below which contrast is more than that of atoms."""
@@ -49,9 +47,9 @@ def place(atoms: Atoms, recipe: Recipe, rng: Generator) -> tuple[NDArray[np.floa
     """
     turned = (atoms.positions - atoms.positions.mean(axis=0)) @ Rotation.random(random_state=rng).as_matrix().T
     low, high = turned.min(axis=0) - recipe.padding, turned.max(axis=0) + recipe.padding
-    edges = np.minimum(high - low, LARGEST_EDGE)
+    edges = np.minimum(high - low, recipe.longest)
     centre = turned[rng.integers(len(turned))]
-    first = np.where(high - low > LARGEST_EDGE, np.clip(centre - edges / 2, low, high - edges), low)
+    first = np.where(high - low > recipe.longest, np.clip(centre - edges / 2, low, high - edges), low)
     depth, height, width = (int(n) for n in np.round(edges / recipe.spacing))
     return (turned - first).astype(np.float32), (depth, height, width)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from samu_training.data import Crops, Mixed
+    from samu_training.crops import Crops, Mixed
     from samu_training.processes import Processes
 
 

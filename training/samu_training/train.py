@@ -25,7 +25,7 @@ from torch.nn import functional
 from samu_engines.network import Network, channels_last
 from samu_training.augment import torchio_augmentation
 from samu_training.checkpoint import Learner, Progress, weights_of
-from samu_training.data import Crops, Mixed
+from samu_training.crops import Crops, Mixed
 from samu_training.losses import correlation, density_loss, disagreement, near_density, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches
