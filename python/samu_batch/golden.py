@@ -2,7 +2,7 @@
 
 An engine that answers it otherwise does not run the model as it was trained, and is not used. The sidecar holds::
 
-    "golden": {"gaussians": 64, "width": 2.0, "mean": ..., "rms": ..., "samples": [...]}
+    "golden": {"gaussians": 299, "width": 4.0, "mean": ..., "rms": ..., "samples": [...]}
 
 The input is a sum of ``gaussians`` densities of peak 1 and standard deviation ``width`` (voxels), clipped to [0, 1] as
 normalised maps are; their centres are the first points of the R3 sequence (Roberts 2018), without any random generator.
@@ -76,12 +76,12 @@ class Golden:
         )
 
     @classmethod
-    def measure(cls, reference: Run, *, cube: int) -> Golden:
+    def measure(cls, reference: Run, *, cube: int, gaussians: int = GAUSSIANS, width: float = WIDTH) -> Golden:
         """Let the reference answer the golden cube of edge ``cube``; ``dataclasses.asdict`` is the sidecar's form."""
-        enhanced = reference(golden_input(cube))
+        enhanced = reference(golden_input(cube, gaussians=gaussians, width=width))
         mean, rms = _mean_and_rms(enhanced)
         samples = (float(f"{sample:.7g}") for sample in _samples(enhanced, SAMPLES))
-        return cls(GAUSSIANS, WIDTH, mean, rms, tuple(samples))
+        return cls(gaussians, width, mean, rms, tuple(samples))
 
     def check(self, run: Run, *, cube: int, tolerance: float = TOLERANCE) -> Deviation:
         """Run the golden cube and return how far the answer is from the expected one.

@@ -46,6 +46,14 @@ def test_the_input_is_its_formula():
     np.testing.assert_allclose(cubes[0, 0], np.clip(expected, 0, 1), atol=1e-6)
 
 
+def test_the_golden_cube_of_what_ships_is_not_nearly_empty():
+    """Of one that is, the few voxels where a gate hesitates are all that engines would be held to."""
+    spec = ModelSpec.load("samu-lite")
+    rms, samples = spec.golden.rms, np.abs(spec.golden.samples)
+    assert rms > 0.01
+    assert samples.max() < 10 * rms
+
+
 def test_an_engine_that_answers_as_the_reference_is_used(golden_model, name):
     engine = load_engine(str(golden_model()), engine=name)
     assert engine.spec.golden.check(engine.run, cube=CUBE).rms < 1e-5

@@ -39,6 +39,9 @@ class Tiling(NamedTuple):
 OF_THE_PAPER = Tiling()
 TILING = {"samu-lite": Tiling(128, 80, padding=0)}
 """Of networks that need another (docs/decisions/0007-wide-margin.md, 0008-padding.md)."""
+CROWD = 7000, 4.0
+"""Of the golden cube of a network with a gate: voxels for each Gaussian, and its width. Of scattered blobs next to
+nothing passes, and engines would be held to where the gate hesitates."""
 INPUT, OUTPUT = "cubes", "enhanced"
 WITHOUT_STRUCTURE = ("middle.structure.norm_voxels.", "middle.structure.norm_structure.", "middle.structure.attention.")
 """Parameters that act on a structural embedding, which no exported graph takes."""
@@ -108,8 +111,10 @@ def _graph_of(network: Network, cube: int) -> onnx.ModelProto:
 
 
 def _golden(network: Network, cube: int) -> Golden:
+    voxels, width = CROWD
+    crowd: dict[str, Any] = {"gaussians": max(1, cube**3 // voxels), "width": width} if network.config.gate else {}
     with torch.no_grad():
-        return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=cube)
+        return Golden.measure(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=cube, **crowd)
 
 
 def with_float16_weights(model: onnx.ModelProto, *, names: Collection[str]) -> onnx.ModelProto:
