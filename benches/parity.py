@@ -25,7 +25,6 @@ from samu_batch.entries import Entry
 from samu_batch.errors import EngineError
 from samu_batch.evaluate import evaluate_map
 from samu_batch.files import sha256_of
-from samu_batch.golden import golden_input
 from samu_batch.model import ModelSpec
 from samu_batch.task import MapOptions, MapTask
 from samu_engines.torch_cpu import TorchEngine
@@ -82,7 +81,9 @@ def answers(engine, asked, folder):
     cube = engine.spec.cube
     noise = np.random.default_rng(1).random((NOISE_CUBES, 1, cube, cube, cube), dtype=np.float32)
     noise[1] **= 4
-    found = {"golden cube": engine.run(golden_input(cube))}
+    found = {}
+    if golden := ModelSpec.load(asked.model).golden:
+        found["golden cube"] = engine.run(golden.input(cube))
     found[f"{NOISE_CUBES} cubes of noise"] = np.concatenate([engine.run(each[None]) for each in noise])
     if asked.map is None:
         return found, None

@@ -91,7 +91,7 @@ class Golden:
         EngineError
             It is further than ``tolerance``.
         """
-        cubes = golden_input(cube, gaussians=self.gaussians, width=self.width)
+        cubes = self.input(cube)
         enhanced = run(cubes)
         if enhanced.shape != cubes.shape:
             raise EngineError(f"the golden cube came back as {enhanced.shape}")
@@ -103,6 +103,10 @@ class Golden:
                 f" of its samples, {found.whole:.1e} of the whole, where {tolerance:.0e} is allowed"
             )
         return found
+
+    def input(self, cube: int) -> NDArray[np.float32]:
+        """Return what is to be answered: (1, 1, ``cube``, ``cube``, ``cube``), in [0, 1]."""
+        return golden_input(cube, gaussians=self.gaussians, width=self.width)
 
     def deviation(self, enhanced: NDArray[np.float32]) -> Deviation:
         """Compare an output with the expected one."""

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from onnx import TensorProto, helper, numpy_helper
 
-from samu_batch.golden import TOLERANCE, golden_input
+from samu_batch.golden import TOLERANCE
 from samu_batch.model import ModelSpec
 from samu_engines.graph import OLD_OPSET, OPSET, check_variant, islands
 from samu_engines.network import Network, NetworkConfig
@@ -113,7 +113,7 @@ def test_the_old_opset_has_no_group_norm_and_no_newer_operator(exported):
 def test_the_shipped_model_in_half_precision_would_pass_its_golden_cube():
     spec = ModelSpec.load("samu-lite")
     half = in_half_precision(onnx.load(spec.weights))
-    found = spec.golden.deviation(answer(half, golden_input(spec.cube)))
+    found = spec.golden.deviation(answer(half, spec.golden.input(spec.cube)))
     assert 1e-5 < found.rms < TOLERANCE
     assert found.whole < TOLERANCE
 
