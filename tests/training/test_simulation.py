@@ -1,11 +1,14 @@
 """Simulated pairs are what they claim: density in its place, noise at its resolution, source on target."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 fft = pytest.importorskip("scipy.fft")
 
+from samu_training import data
 from samu_training.as_seen import as_seen
 from samu_training.atoms import OF_REAL_PAIRS, Atoms, is_test
 from samu_training.crops import Crops, longest_first, turned
@@ -98,6 +101,17 @@ def test_a_box_is_no_longer_than_is_asked(large, longest):
     assert np.array(shape) * recipe.spacing == pytest.approx(longest, abs=recipe.spacing)
     inside = placed[((placed >= 0) & (placed <= longest)).all(axis=1)]
     assert np.ptp(inside, axis=0).min() > 0.8 * longest
+
+
+def test_large_pairs_are_of_structures_that_need_a_large_box(atoms, tmp_path, monkeypatch):
+    long = replace(atoms, name="long", positions=atoms.positions * np.array([4, 1, 1], np.float32))
+    assert not any(is_test(each.name) for each in (atoms, long))
+    monkeypatch.setattr(data, "load_atoms", lambda pack: [atoms, long])
+    data.make_pairs(tmp_path / "pack.npz", tmp_path, count=3, seed=1, test=False, large=True)
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    shown = (tmp_path / "structures.csv").read_text()
+    assert "long" in shown
+    assert "walk" not in shown
 
 
 def test_maps_pass_through_the_product(atoms):

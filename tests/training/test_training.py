@@ -81,6 +81,17 @@ def test_a_checkpoint_becomes_a_model_with_the_tiling_of_its_network(name, tilin
     assert onnx.load(spec.weights).graph.input[0].type.tensor_type.shape.dim[2].dim_value == spec.cube
 
 
+@pytest.mark.parametrize(("gate", "crowd"), [((), (64, 2.0)), ((4, 8), (4, 4.0))])
+def test_a_network_with_a_gate_is_held_to_a_crowd(gate, crowd, tmp_path):
+    network = Network(NetworkConfig(patch=2, widths=(8,), blocks=1, norm="voxel", gate=gate))
+    sidecar = export.export_model(network, tmp_path, name="small", card={}, tiling=export.Tiling(32, 16, padding=0))
+    golden = ModelSpec.load(sidecar).golden
+    assert (golden.gaussians, golden.width) == crowd
+    with torch.no_grad():
+        found = golden.check(lambda cubes: network(torch.from_numpy(cubes)).numpy(), cube=32)
+    assert found.rms < 2e-3  # of rounding weights to float16
+
+
 def test_loss_prefers_the_target():
     torch.manual_seed(0)
     target = torch.rand(2, 1, 8, 8, 8)

@@ -21,8 +21,8 @@ OVERHANG = 0.75
 """Share of its edge by which a crop may reach over the box: of a map's last cubes most lies there, and is zero."""
 ON_MOLECULE = 0.75
 """Share of the crops whose centre is a voxel with target density."""
-BRIGHTNESS = (0.6, 2.0)
-"""How bright a crop is shown, uniform in the logarithm: what becomes 1 is a voxel's matter, and may be a hot one."""
+BRIGHTNESS = (0.75, 1.3)
+"""How bright a crop is shown: the density that becomes 1 is that of a few voxels, and of other maps more or less."""
 
 
 class Crops:
@@ -71,7 +71,7 @@ class Crops:
             (b.start - s, e - (b.start - s) - (b.stop - b.start)) for b, s, e in zip(box, start, shape, strict=True)
         ]
         crop = np.pad(inside, [(0, 0), *padding])
-        crop[0] *= np.exp(rng.uniform(*np.log(BRIGHTNESS)))
+        crop[0] *= rng.uniform(*BRIGHTNESS)
         crop = np.clip(crop, 0, 1)
         if self._augment is not None:
             crop[:1] = self._augment(crop[:1], rng)
