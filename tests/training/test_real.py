@@ -15,7 +15,7 @@ pytest.importorskip("scipy")
 from samu_training.atoms import read_atoms
 from samu_training.crops import Crops
 from samu_training.density import gaussians, target_density
-from samu_training.real import degraded, real_pair
+from samu_training.real import at_another_sharpness, degraded, real_pair
 
 ORIGIN = np.array([-14.0, 7.0, 21.0])  # ZYX
 
@@ -70,6 +70,20 @@ def test_a_degraded_map_shows_less_of_the_same(entry):
     assert np.unravel_index(correlation.argmax(), correlation.shape) == (0, 0, 0)
 
 
+def test_a_map_at_another_sharpness_is_the_same_times_a_gaussian_of_frequency(entry, monkeypatch):
+    """B = -2 d^2, d = 4 A, which doubles what lies at 9.6 A, read anew: its own percentile is 1."""
+    pair = real_pair(*entry)
+    pair[0, :9] = 0  # masked
+    monkeypatch.setattr("samu_training.real.SHARPNESS", (-2.0, -2.0))
+    source, target = at_another_sharpness(pair, 4.0, np.random.default_rng(3)).astype(np.float64)
+    np.testing.assert_array_equal(target, pair[1])
+    assert not source[:9].any()
+    s = np.sqrt(sum(f**2 for f in np.meshgrid(*(np.fft.fftfreq(n) for n in source.shape), indexing="ij")))
+    wanted = np.fft.ifftn(np.fft.fftn(pair[0].astype(np.float64)) * np.exp(8 * np.minimum(s, 0.3) ** 2)).real
+    wanted[pair[0] == 0] = 0
+    np.testing.assert_allclose(source, wanted / np.percentile(wanted, 99.9), atol=3e-3)
+
+
 def test_a_model_elsewhere_is_refused(entry, tmp_path):
     away = _written(np.full((3, 3), 500.0), tmp_path / "away.pdb")
     with pytest.raises(ValueError, match="lies outside"):
@@ -81,8 +95,11 @@ def test_what_was_accepted_becomes_a_folder_of_pairs(entry, tmp_path):
         rows = [["pdb_id", "emdb_id", "resolution", "map", "model"], ["1abc", "EMD-1", "4.1", *entry]]
         csv.writer(file).writerows(rows)
     command = ["-m", "samu_training.real", tmp_path / "pairs", "--accepted", tmp_path / "accepted.csv"]
+    command += ["--degraded", 1, "--resharpened", 2]
     subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True)
-    assert (tmp_path / "pairs" / "structures.csv").read_text() == "EMD-1_1abc.npy,model\n"
+    written = [f"EMD-1_1abc{mark}.npy" for mark in ("", "_000", "_b_000", "_b_001")]
+    assert (tmp_path / "pairs" / "structures.csv").read_text() == "".join(f"{name},model\n" for name in written)
+    assert sorted(path.name for path in (tmp_path / "pairs").glob("*.npy")) == sorted(written)
     source, target = Crops(tmp_path / "pairs", edge=32).batch(np.random.default_rng(0), 2)
     assert source.any()
     assert target.any()

@@ -24,7 +24,7 @@ from samu_training.losses import HALO, disagreement, overlap_shift
 from samu_training.processes import Processes
 from samu_training.stream import batches
 from samu_training.structure import Embeddings, note_structure
-from samu_training.train import Step, _in_two, _learner
+from samu_training.train import Step, _in_two, _learner, train
 from samu_training.train_options import parse_options
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -106,6 +106,17 @@ def test_what_comes_before_a_gate_is_trained_without_it(tmp_path):
     assert started.state_dict().keys() == names < held.keys()
     assert all(torch.equal(weights, held[name]) for name, weights in started.state_dict().items())
     assert _learner(parse_options(None, ["samu-lite", *words[2:]]), ALONE).network.gate is not None
+
+
+def test_what_is_frozen_stays_and_the_rest_learns(pairs, tmp_path):
+    parts = ["middle", "decoder.0"]
+    words = ["--config", str(CONFIGS / "samu-lite.toml"), "--pairs", str(pairs), "--validation", str(pairs)]
+    words += ["--run", str(tmp_path / "run"), "--precision", "float32", "--steps", "1", "--agreement", "0"]
+    words += ["--start", str(ModelSpec.load("samu-lite").weights), "--warm-up", "1"]
+    chosen = parse_options(None, [*words, "--freeze", *parts])
+    started = {name: weights.clone() for name, weights in _learner(chosen, ALONE).network.state_dict().items()}
+    for name, weights in train(chosen, ALONE).network.state_dict().items():
+        assert torch.equal(weights, started[name]) == name.startswith(tuple(f"{part}." for part in parts)), name
 
 
 def test_a_start_that_shares_nothing_is_refused(tmp_path):

@@ -43,6 +43,8 @@ NEAR = 0.5
 MARGIN = 16
 LEAST_LOSS = 1.1
 """A degraded map is of at least so many times its resolution."""
+SHARPNESS, FINEST_SHARPENED = (-3.0, 4.0), 1.2
+"""B factors over the square of the resolution, negative where sharpened; the last frequency, times the resolution."""
 
 
 def real_pair(path: Path, model: Path) -> NDArray[np.float16]:
@@ -83,6 +85,19 @@ def degraded(pair: NDArray[np.float16], resolution: float, rng: Generator) -> ND
     return as_pair(as_the_product_reads(density, spacing=SPACING), target)
 
 
+def at_another_sharpness(pair: NDArray[np.float16], resolution: float, rng: Generator) -> NDArray[np.float16]:
+    """Return a pair whose map was sharpened or smoothed by a drawn B factor before it was read.
+
+    Whoever deposits a map chooses how sharp it is. What lies beyond ``FINEST_SHARPENED`` is changed as what lies there.
+    """
+    source, target = pair.astype(np.float32)
+    frequency = np.minimum(frequencies(source.shape, SPACING), FINEST_SHARPENED / resolution)
+    factor = np.exp(-0.25 * rng.uniform(*SHARPNESS) * (resolution * frequency) ** 2)
+    density = fft.irfftn(fft.rfftn(source) * factor, s=source.shape).astype(np.float32)
+    density[source == 0] = 0  # masked
+    return as_pair(as_the_product_reads(density, spacing=SPACING), target)
+
+
 def _around_density(pair: NDArray[np.float16]) -> NDArray[np.float16]:
     """Cut out what lies within ``MARGIN`` of the target's density, an even number of voxels along each axis."""
     where = np.argwhere(pair[1] > 0.01)
@@ -119,16 +134,18 @@ def _accepted(table: Path) -> Iterator[_Source]:
             yield _Source(name, Path(row["map"]), Path(row["model"]), float(row["resolution"]))
 
 
-def _write(source: _Source, folder: Path, *, lowered: int, seed: int) -> None:
+def _write(source: _Source, folder: Path, *, lowered: int, resharpened: int, seed: int) -> None:
     pair = real_pair(source.map, source.model)
     structure = source.model.name.split(".")[0].lower()
     save_pair(folder / f"{source.name}.npy", pair, structure=structure)
-    if source.resolution is not None:
-        for number in range(lowered):
-            rng = np.random.default_rng([seed, number, zlib.crc32(source.name.encode())])
-            worse = degraded(pair, source.resolution, rng)
-            save_pair(folder / f"{source.name}_{number:03d}.npy", worse, structure=structure)
     print(f"{source.name} {pair.shape[1:]}", flush=True)
+    if source.resolution is None:
+        return
+    for change, mark, count in (degraded, "", lowered), (at_another_sharpness, "_b", resharpened):
+        for number in range(count):
+            rng = np.random.default_rng([seed, number, zlib.crc32(source.name.encode())])
+            changed = change(pair, source.resolution, rng)
+            save_pair(folder / f"{source.name}{mark}_{number:03d}.npy", changed, structure=structure)
 
 
 def main() -> None:
@@ -140,6 +157,7 @@ def main() -> None:
     parser.add_argument(
         "--degraded", type=int, default=0, help="how many times each map is added at a lower resolution"
     )
+    parser.add_argument("--resharpened", type=int, default=0, help="how many times it is added sharper or smoother")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     if chosen.accepted:
@@ -147,7 +165,7 @@ def main() -> None:
     else:
         sources = _paired(Path(os.environ["SAMU_DATA"]), without=chosen.without)
     for source in sources:
-        _write(source, chosen.folder, lowered=chosen.degraded, seed=chosen.seed)
+        _write(source, chosen.folder, lowered=chosen.degraded, resharpened=chosen.resharpened, seed=chosen.seed)
 
 
 if __name__ == "__main__":

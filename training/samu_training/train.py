@@ -96,6 +96,8 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
     torch.manual_seed(chosen.seed + processes.rank)
     network = Network(network_config(chosen)).to(processes.device)
     channels_last(network)
+    for part in chosen.freeze:
+        network.get_submodule(part).requires_grad_(requires_grad=False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=chosen.rate, weight_decay=0.01)
     scaler = torch.amp.GradScaler(processes.device.type, enabled=chosen.precision == "float16")
     learner = Learner(network=network, optimiser=optimiser, scaler=scaler, progress=Progress())
