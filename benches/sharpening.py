@@ -18,9 +18,8 @@ from samu_batch.locate import default_cache
 from samu_batch.machine import cores
 from samu_batch.task import MapOptions
 from samu_training.pairs import add_held_out, judge_all, read_held_out, read_pairs
-from samu_training.simulate import frequencies
+from samu_training.real import resharpened
 
-BEYOND = 1.2
 JOBS = 2
 COLUMNS = "cc_mask", "cc_box", "d_fsc_05"
 
@@ -28,14 +27,12 @@ COLUMNS = "cc_mask", "cc_box", "d_fsc_05"
 def with_b(pair, b, folder):
     """Return the pair with its map at another sharpness, its header and its zeros as they were."""
     with mrcfile.open(pair.map, permissive=True) as mrc:
-        voxels, spacing, header = mrc.data.astype(np.float64), mrc.voxel_size.copy(), mrc.header.copy()
+        voxels, spacing, header = mrc.data.astype(np.float32), mrc.voxel_size.copy(), mrc.header.copy()
     assert np.ptp(spacing.tolist()) < 1e-3, f"{pair.name}: voxels that are no cubes"
-    s = np.minimum(frequencies(voxels.shape, float(spacing.x)), BEYOND / pair.resolution)
-    factor = np.exp(-0.25 * b * (pair.resolution * s) ** 2)
-    filtered = np.fft.irfftn(np.fft.rfftn(voxels) * factor, s=voxels.shape, axes=(0, 1, 2))
+    changed = resharpened(voxels, spacing=float(spacing.x), resolution=pair.resolution, b=b)
     path = folder / f"{pair.name}.mrc"
     with mrcfile.new(path, overwrite=True) as mrc:
-        mrc.set_data(np.where(voxels == 0, 0, filtered).astype(np.float32))
+        mrc.set_data(changed)
         for field in ("nxstart", "nystart", "nzstart", "mx", "my", "mz", "cella", "cellb", "mapc", "mapr", "maps"):
             mrc.header[field] = header[field]
         mrc.header.origin, mrc.header.ispg = header.origin, header.ispg

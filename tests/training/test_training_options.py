@@ -119,6 +119,12 @@ def test_what_is_frozen_stays_and_the_rest_learns(pairs, tmp_path):
         assert torch.equal(weights, started[name]) == name.startswith(tuple(f"{part}." for part in parts)), name
 
 
+def test_a_part_to_freeze_that_there_is_not_is_refused_by_name(tmp_path):
+    words = ["samu-lite", *NEEDED[:-1], str(tmp_path / "run"), "--freeze", "middel"]
+    with pytest.raises(SystemExit, match=r"middel.*stem, .*encoder\.0, .*middle, "):
+        _learner(parse_options(None, words), ALONE)
+
+
 def test_a_start_that_shares_nothing_is_refused(tmp_path):
     torch.save({"network": {"other": torch.zeros(1)}}, tmp_path / "held.pt")
     words = ["samu-lite", *NEEDED[:-1], str(tmp_path / "run"), "--start", str(tmp_path / "held.pt")]

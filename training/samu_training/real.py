@@ -86,16 +86,22 @@ def degraded(pair: NDArray[np.float16], resolution: float, rng: Generator) -> ND
 
 
 def at_another_sharpness(pair: NDArray[np.float16], resolution: float, rng: Generator) -> NDArray[np.float16]:
-    """Return a pair whose map was sharpened or smoothed by a drawn B factor before it was read.
-
-    Whoever deposits a map chooses how sharp it is. What lies beyond ``FINEST_SHARPENED`` is changed as what lies there.
-    """
+    """Return a pair whose map was sharpened or smoothed before it was read: how sharp it is, its depositor chose."""
     source, target = pair.astype(np.float32)
-    frequency = np.minimum(frequencies(source.shape, SPACING), FINEST_SHARPENED / resolution)
-    factor = np.exp(-0.25 * rng.uniform(*SHARPNESS) * (resolution * frequency) ** 2)
-    density = fft.irfftn(fft.rfftn(source) * factor, s=source.shape).astype(np.float32)
-    density[source == 0] = 0  # masked
+    density = resharpened(source, spacing=SPACING, resolution=resolution, b=rng.uniform(*SHARPNESS))
     return as_pair(as_the_product_reads(density, spacing=SPACING), target)
+
+
+def resharpened(density: NDArray[np.float32], *, spacing: float, resolution: float, b: float) -> NDArray[np.float32]:
+    """Return a map (D, H, W) times exp(-B s^2 / 4) in Fourier space, zeros (a mask) as they were.
+
+    ``b`` is B over the square of the resolution, negative to sharpen; spacing and resolution are in angstrom. What lies
+    beyond ``FINEST_SHARPENED`` is changed as what lies there.
+    """
+    frequency = np.minimum(frequencies(density.shape, spacing), FINEST_SHARPENED / resolution)
+    factor = np.exp(-0.25 * b * (resolution * frequency) ** 2)
+    changed = fft.irfftn(fft.rfftn(density) * factor, s=density.shape)
+    return np.where(density == 0, 0, changed).astype(np.float32)
 
 
 def _around_density(pair: NDArray[np.float16]) -> NDArray[np.float16]:

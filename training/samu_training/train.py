@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,7 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
     torch.manual_seed(chosen.seed + processes.rank)
     network = Network(network_config(chosen)).to(processes.device)
     channels_last(network)
-    for part in chosen.freeze:
-        network.get_submodule(part).requires_grad_(requires_grad=False)
+    _freeze(network, chosen.freeze)
     optimiser = torch.optim.AdamW(network.parameters(), lr=chosen.rate, weight_decay=0.01)
     scaler = torch.amp.GradScaler(processes.device.type, enabled=chosen.precision == "float16")
     learner = Learner(network=network, optimiser=optimiser, scaler=scaler, progress=Progress())
@@ -108,6 +108,16 @@ def _learner(chosen: Namespace, processes: Processes) -> Learner:
         _start_from(chosen.start, network)
     chosen.run.mkdir(parents=True, exist_ok=True)
     return learner
+
+
+def _freeze(network: Network, parts: list[str]) -> None:
+    """Leave parts of a network as they are."""
+    names = dict(network.named_modules())
+    for part in parts:
+        if part not in names:
+            known = ", ".join(name for name in names if name and re.fullmatch(r"[a-z]+(\.\d+)?", name))
+            raise SystemExit(f"--freeze {part}: the network has no such part; it has {known}")
+        names[part].requires_grad_(requires_grad=False)
 
 
 def _start_from(start: Path, network: Network) -> None:

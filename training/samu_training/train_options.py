@@ -102,6 +102,6 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add("--device", default="cpu")
     add("--threads", type=int, help="of torch; one is best where the cores are shared")
     add("--seed", type=int, default=0)
-    add("--freeze", nargs="+", default=[], metavar="PART", help="of the network, that stays as it is: middle")
+    add("--freeze", nargs="+", default=[], metavar="PART", help="part of the network that stays as it is")
     add("--start", type=Path, help="checkpoint, or ONNX file of a model, to take the weights from that it shares")
     return parser
