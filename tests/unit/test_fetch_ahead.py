@@ -58,7 +58,7 @@ def test_what_cannot_be_had_comes_with_the_reason(server, decide):
     reasons = {each.task.entry.id: each.task.not_fetched for each in fetch_ahead([decide(1000), decide(1001)])}
     assert reasons["EMD-1001"] is None
     assert isinstance(reasons["EMD-1000"], NotFoundError)
-    with pytest.raises(NotFoundError, match="404"):
+    with pytest.raises(NotFoundError, match="said 404"):
         locate(next(fetch_ahead([decide(1000)])).task)
 
 
