@@ -88,7 +88,7 @@ SAMU_LITE = NetworkConfig(
     early_upsampling=True,
     linear_path=True,
     refine=8,
-    gate=(24, 64, 96, 128),
+    gate=(16, 32, 48, 64),
 )
 CONFIGS = {"samu": SAMU, "samu-lite": SAMU_LITE}
 
